@@ -21,6 +21,7 @@ every node, and the transaction that wrote a deleted value stays in the ledger.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 from apps._arguments import BAD_ARGUMENTS, check_arguments
 from apps.interface import AppClaims, Application, QueryRefused, ReadState, Rejected, State
@@ -84,27 +85,20 @@ class _KeyValue:
         """Nothing is stored at height 0."""
 
     def check(self, transaction: Transaction) -> None:
-        check_arguments(METHODS, transaction)
-        key, *values = transaction.arguments
-        assert isinstance(key, str)
-        if not key:
-            raise Rejected(BAD_ARGUMENTS, "the key is empty; give it at least one character")
-        _check_length("key", key, KEY_BYTES_MAX)
-        for value in values:
-            assert isinstance(value, str)
-            _check_length("value", value, VALUE_BYTES_MAX)
+        _checked(transaction)
 
     def execute(self, transaction: Transaction, state: State) -> bytes:
-        self.check(transaction)
         sender = transaction.sender
-        match (transaction.method.partition(".")[2], *transaction.arguments):
-            case ("set", str(key), str(value)):
-                return _write(state, sender, key, value, _owned(state, sender, key))
-            case ("create", str(key), str(value)):
+        key, *texts = _checked(transaction)
+        match transaction.method.partition(".")[2]:
+            case "set":
+                return _write(state, sender, key, texts[0], _owned(state, sender, key))
+            case "create":
                 if state.get(key.encode()) is not None:
                     raise Rejected("exists", f"the key {key!r} exists; choose another one")
-                return _write(state, sender, key, value, None)
-            case ("cas", str(key), str(expected), str(value)):
+                return _write(state, sender, key, texts[0], None)
+            case "cas":
+                expected, value = texts
                 entry = _existing(state, sender, key)
                 if entry.value != expected:
                     raise Rejected(
@@ -113,7 +107,7 @@ class _KeyValue:
                         f"{entry.version} now: read it and try again",
                     )
                 return _write(state, sender, key, value, entry)
-            case ("delete", str(key)):
+            case "delete":
                 entry = _existing(state, sender, key)
                 state.put(key.encode(), None)
                 return _digits(entry.version)
@@ -141,6 +135,18 @@ class _KeyValue:
             assert entry.owner, f"key {key!r} has no owner"
             assert entry.version >= 1, f"key {key!r} has version {entry.version}"
             assert len(entry.value.encode()) <= VALUE_BYTES_MAX, f"the value of {key!r} is too long"
+
+
+def _checked(transaction: Transaction) -> tuple[str, ...]:
+    """The arguments, which are the key and texts, or raise `Rejected`."""
+    check_arguments(METHODS, transaction)
+    texts = cast(tuple[str, ...], transaction.arguments)  # why: all types in METHODS are `str`
+    if not texts[0]:
+        raise Rejected(BAD_ARGUMENTS, "the key is empty; give it at least one character")
+    _check_length("key", texts[0], KEY_BYTES_MAX)
+    for value in texts[1:]:
+        _check_length("value", value, VALUE_BYTES_MAX)
+    return texts
 
 
 def _check_length(what: str, text: str, bytes_max: int) -> None:
@@ -191,7 +197,7 @@ def _fields(key: str, entry: Entry, *, with_value: bool) -> dict[str, object]:
 
 def _listed(state: ReadState, prefix: str, after: str) -> dict[str, object]:
     """Entries in order of keys. `next` is the `AFTER` of the next page, None on the last."""
-    if not after.startswith(prefix):
+    if after and not after.startswith(prefix):
         raise QueryRefused(f"AFTER is {after!r}, which does not begin with PREFIX {prefix!r}")
     # Why a zero byte: the smallest key after `after` is that key and one zero byte.
     start = after.removeprefix(prefix).encode() + b"\x00" if after else b""

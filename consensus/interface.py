@@ -425,3 +425,11 @@ class ConsensusClaims:
     """Message delays from proposal to decision in the normal case."""
     responsive: bool
     accountable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderClaims:
+    """What a leader rule promises."""
+
+    source: str
+    rotates_each_height: bool

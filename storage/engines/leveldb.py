@@ -1,0 +1,96 @@
+"""LevelDB by plyvel (Ghemawat and Dean, 2011): a log-structured merge tree in a directory.
+
+Batches are atomic; with `sync` they are on disk on return. Needs plyvel, whose wheels exist for
+CPython 3.11 and 3.12 on common platforms.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import plyvel
+
+from storage.interface import Corrupted, EngineClaims, Locked, StorageError, Store
+
+CLAIMS = EngineClaims(source="LevelDB 1.23", durable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Memory is bounded by about two write buffers and the cache."""
+
+    write_buffer_bytes: int = 4 * 1024 * 1024
+    cache_bytes: int = 8 * 1024 * 1024
+    open_files_max: int = 74
+    bloom_bits: int = 10
+
+
+class _LevelDb:
+    def __init__(self, database: "plyvel.DB", path: Path) -> None:
+        self._database = database
+        self._path = path
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._database.get(key)
+        except plyvel.Error as error:
+            raise _named(error, self._path) from None
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        try:
+            with self._database.snapshot() as snapshot:
+                return [snapshot.get(key) for key in keys]
+        except plyvel.Error as error:
+            raise _named(error, self._path) from None
+
+    def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool = True) -> None:
+        try:
+            writes = self._database.write_batch(transaction=True, sync=sync)
+            with writes:
+                for key, value in batch.items():
+                    if value is None:
+                        writes.delete(key)
+                    else:
+                        writes.put(key, value)
+        except plyvel.Error as error:
+            raise _named(error, self._path) from None
+
+    def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        with self._database.iterator(start=prefix + start) as pairs:
+            for key, value in pairs:
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def create(options: Options, path: Path) -> Store:
+    """Open or make the database in the directory `path`. Raises `StorageError`."""
+    try:
+        database = plyvel.DB(
+            str(path),
+            create_if_missing=True,
+            write_buffer_size=options.write_buffer_bytes,
+            lru_cache_size=options.cache_bytes,
+            max_open_files=options.open_files_max,
+            bloom_filter_bits=options.bloom_bits,
+            paranoid_checks=True,
+        )
+    except plyvel.Error as error:
+        raise _named(error, path) from None
+    return _LevelDb(database, path)
+
+
+def _named(error: Exception, path: Path) -> StorageError:
+    text = str(error).replace("\n", " ")
+    if "lock" in text.lower():
+        return Locked(f"{path} is open in another process; stop that node first")
+    if isinstance(error, plyvel.CorruptionError):
+        return Corrupted(
+            f"{path} is corrupt ({text}). Check it with `assay node fsck`, or empty it: the node "
+            "catches up from its peers"
+        )
+    return StorageError(f"{path}: {text}")

@@ -1,0 +1,351 @@
+"""The append-only ledger: blocks, receipts, certificates, the ledger tree and its indexes.
+
+A block becomes durable in one atomic batch, together with the state it led to. Whatever is read
+is checked: headers and bodies against their digests, receipts against the receipts root, the rest
+by a checksum. Damage raises `Corrupted`, never gives a wrong answer.
+
+Keys:  meta            format, genesis, height, frontier and commitment
+       h/HEIGHT        header             b/HEIGHT  body           r/HEIGHT  receipts
+       c/HEIGHT        certificate        t/LEVEL/INDEX  digest of a complete subtree
+       i/ID            height and position of a transaction's first appearance
+       s/...           state (storage.state)
+"""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from crypto.bundle import Bundle
+from crypto.certificate import Certificate, certificates
+from crypto.encoding import Codec, Malformed, Record, encode
+from crypto.header import ZERO, Header, header_digest, headers
+from crypto.interface import Digest, Hash
+from crypto.merkle import (
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    leaf_digest,
+    nodes_of,
+    root_of,
+)
+from crypto.transaction import Receipt
+from storage.interface import Commitment, Corrupted, StorageError, Store
+from storage.state import State
+
+FORMAT = 1
+HEADERS_CACHED = 256
+_RECEIPTS_BYTES_MAX = 256 * 1024 * 1024
+
+
+class _Meta(Record, frozen=True):
+    format: int
+    genesis: bytes
+    height: int
+    certified: int
+    """Certificates are known up to here; there may be more above."""
+    frontier: bytes
+    commitment: bytes
+
+
+class _Receipts(Record, frozen=True):
+    receipts: Annotated[tuple[Receipt, ...], Meta(max_length=1_000_000)]
+
+
+_metas: Codec[_Meta] = Codec(_Meta, bytes_max=1024 * 1024)
+_receipts: Codec[_Receipts] = Codec(_Receipts, bytes_max=_RECEIPTS_BYTES_MAX)
+
+_META = b"meta"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    header: Header
+    body: bytes
+    receipts: tuple[Receipt, ...]
+
+
+class Ledger:
+    """Opened by `open`. Written by the ledger lane alone; `find_many` may be called anywhere."""
+
+    def __init__(
+        self,
+        store: Store,
+        genesis: Digest,
+        hash_: Hash,
+        commitment: Commitment,
+        *,
+        sync: bool,
+    ) -> None:
+        self._store = store
+        self._genesis = genesis
+        self._hash = hash_
+        self._commitment = commitment
+        self._sync = sync
+        self._frontier = Frontier(hash_)
+        self._headers: OrderedDict[int, tuple[Header, Digest]] = OrderedDict()
+        self.height = 0
+        self.certified = 0
+        """Certificates of all heights up to this one are stored."""
+
+    @staticmethod
+    def open(
+        store: Store, genesis: Digest, hash_: Hash, commitment: Commitment, *, sync: bool = True
+    ) -> "Ledger":
+        """The ledger in `store`, empty at first. Raises `StorageError`, `Corrupted`."""
+        ledger = Ledger(store, genesis, hash_, commitment, sync=sync)
+        raw = store.get(_META)
+        if raw is not None:
+            ledger._load(raw)
+        elif next(iter(store.scan(b"")), None) is not None:
+            raise StorageError(
+                "the data directory holds something that is no ledger of this format; empty it, "
+                "or use the home directory it belongs to"
+            )
+        else:
+            store.write({_META: _with_crc(ledger._meta())})
+        return ledger
+
+    @property
+    def size(self) -> int:
+        """Transactions in the ledger."""
+        return self._frontier.size
+
+    def header(self, height: int) -> Header:
+        return self._header(height)[0]
+
+    def header_digest(self, height: int) -> Digest:
+        """`ZERO` for height 0."""
+        return self._header(height)[1] if height else ZERO
+
+    def block(self, height: int) -> StoredBlock:
+        header = self.header(height)
+        body = self._read(b"b/", height)
+        if self._hash.digest(body) != header.payload:
+            raise _corrupted(f"the body of height {height}")
+        receipts = self.receipts(height)
+        return StoredBlock(header, body, receipts)
+
+    def receipts(self, height: int) -> tuple[Receipt, ...]:
+        raw = self._read(b"r/", height)
+        try:
+            receipts = _receipts.decode(raw).receipts
+        except Malformed:
+            raise _corrupted(f"the receipts of height {height}") from None
+        if self._receipts_root(receipts) != self.header(height).receipts_root:
+            raise _corrupted(f"the receipts of height {height}")
+        return receipts
+
+    def certificate(self, height: int) -> Certificate | None:
+        raw = self._store.get(_key(b"c/", height))
+        if raw is None:
+            return None
+        try:
+            return certificates.decode(_without_crc(raw, f"the certificate of height {height}"))
+        except Malformed:
+            raise _corrupted(f"the certificate of height {height}") from None
+
+    def find(self, identity: Digest) -> tuple[int, int] | None:
+        """Height and position of the transaction's first appearance."""
+        return self.find_many([identity])[0]
+
+    def find_many(self, ids: Sequence[Digest]) -> list[tuple[int, int] | None]:
+        """The same for many at once; safe from any thread."""
+        return [_place(raw) for raw in self._store.get_many([b"i/" + item for item in ids])]
+
+    def root_after(self, leaves: Sequence[Digest]) -> Digest:
+        """The ledger root if `leaves` were appended."""
+        frontier = self._frontier.copy()
+        frontier.extend(leaves)
+        return frontier.root()
+
+    def append(
+        self,
+        header: Header,
+        body: bytes,
+        *,
+        ids: Sequence[Digest],
+        leaves: Sequence[Digest],
+        receipts: Sequence[Receipt],
+        new: Sequence[bool],
+        state: State,
+    ) -> None:
+        """Store a block with everything that follows from it, atomically and durably.
+
+        `new` says of each transaction whether this is its first appearance.
+        """
+        assert header.height == self.height + 1
+        batch = state.batch()
+        batch[_key(b"h/", header.height)] = encode(header)
+        batch[_key(b"b/", header.height)] = body
+        batch[_key(b"r/", header.height)] = encode(_Receipts(tuple(receipts)))
+        place = header.height.to_bytes(8, "big")
+        for position, (identity, first) in enumerate(zip(ids, new, strict=True)):
+            if first:
+                batch[b"i/" + identity] = _with_crc(place + position.to_bytes(4, "big"))
+        for level, index, node in self._frontier.extend(leaves):
+            if level:
+                batch[_node_key(level, index)] = _with_crc(node)
+        for offset, leaf in enumerate(leaves, header.ledger_size - len(leaves)):
+            batch[_node_key(0, offset)] = _with_crc(leaf)
+        self.height = header.height
+        batch[_META] = _with_crc(self._meta())
+        self._store.write(batch, sync=self._sync)
+        state.settle()
+        self._cache(header)
+
+    def put_certificate(self, certificate: Certificate) -> None:
+        """Not synced: a lost certificate can be had again from the peers."""
+        key = _key(b"c/", certificate.height)
+        self._store.write({key: _with_crc(encode(certificate))}, sync=False)
+        while self._store.get(_key(b"c/", self.certified + 1)) is not None:
+            self.certified += 1
+
+    def inclusion(self, index: int, size: int) -> tuple[Digest, ...]:
+        """The audit path of the transaction `index` in the tree of `size` leaves."""
+        return inclusion_proof(index, size, self._node, self._hash)
+
+    def consistency(self, old: int, new: int) -> tuple[Digest, ...]:
+        return consistency_proof(old, new, self._node, self._hash)
+
+    def bundle(
+        self, stored: StoredBlock, certificate: Certificate, position: int, transaction: bytes
+    ) -> Bundle:
+        """The proof of the transaction at `position` of a certified block."""
+        header = stored.header
+        index = header.ledger_size - header.block_size + position
+        leaves = [leaf_digest(encode(receipt), self._hash) for receipt in stored.receipts]
+        return Bundle(
+            genesis=self._genesis,
+            changes=(),
+            header=header,
+            certificate=certificate,
+            transaction=transaction,
+            index=index,
+            ledger_proof=self.inclusion(index, header.ledger_size),
+            receipt=stored.receipts[position],
+            position=position,
+            receipt_proof=inclusion_proof(
+                position, len(leaves), nodes_of(leaves, self._hash), self._hash
+            ),
+        )
+
+    def _receipts_root(self, receipts: Sequence[Receipt]) -> Digest:
+        leaves = [leaf_digest(encode(receipt), self._hash) for receipt in receipts]
+        return root_of(leaves, self._hash)
+
+    def _header(self, height: int) -> tuple[Header, Digest]:
+        cached = self._headers.get(height)
+        if cached is not None:
+            return cached
+        raw = self._read(b"h/", height)
+        try:
+            header = headers.decode(raw)
+        except Malformed:
+            raise _corrupted(f"the header of height {height}") from None
+        digest = header_digest(header, self._hash)
+        self._check_header(height, header, digest)
+        self._cache(header)
+        return header, digest
+
+    def _check_header(self, height: int, header: Header, digest: Digest) -> None:
+        """Against the next header's parent, or else against the certificate, if there is one."""
+        if header.height != height:
+            raise _corrupted(f"the header of height {height}")
+        if height < self.height:
+            following = self._store.get(_key(b"h/", height + 1))
+            try:
+                parent = headers.decode(following or b"").parent
+            except Malformed:
+                raise _corrupted(f"the header of height {height + 1}") from None
+            if parent != digest:
+                raise _corrupted(f"the header of height {height}")
+        certificate = self.certificate(height)
+        if certificate is not None and certificate.header != digest:
+            raise _corrupted(f"the header of height {height}")
+
+    def _cache(self, header: Header) -> None:
+        self._headers[header.height] = (header, header_digest(header, self._hash))
+        while len(self._headers) > HEADERS_CACHED:
+            self._headers.popitem(last=False)
+
+    def _read(self, prefix: bytes, height: int) -> bytes:
+        raw = self._store.get(_key(prefix, height))
+        if raw is None:
+            raise _corrupted(f"{prefix.decode()}{height} (it is missing)")
+        return raw
+
+    def _node(self, level: int, index: int) -> Digest:
+        raw = self._store.get(_node_key(level, index))
+        if raw is None:
+            raise _corrupted(f"the ledger tree's node {level}/{index} (it is missing)")
+        return Digest(_without_crc(raw, f"the ledger tree's node {level}/{index}"))
+
+    def _meta(self) -> bytes:
+        return encode(
+            _Meta(
+                FORMAT,
+                self._genesis,
+                self.height,
+                self.certified,
+                self._frontier.dump(),
+                self._commitment.dump(),
+            )
+        )
+
+    def _load(self, raw: bytes) -> None:
+        try:
+            meta = _metas.decode(_without_crc(raw, "the ledger's meta record"))
+            if meta.format != FORMAT:
+                raise StorageError(
+                    f"the ledger has format {meta.format}; this version knows format {FORMAT}"
+                )
+            if meta.genesis != self._genesis:
+                raise StorageError(
+                    "the data directory belongs to another network than the genesis file; use the "
+                    "home directory of this network"
+                )
+            self._frontier = Frontier.load(meta.frontier, self._hash)
+        except Malformed:
+            raise _corrupted("the ledger's meta record") from None
+        self._commitment.load(meta.commitment)
+        self.height = meta.height
+        self.certified = meta.certified
+        while self._store.get(_key(b"c/", self.certified + 1)) is not None:
+            self.certified += 1
+
+
+def _key(prefix: bytes, height: int) -> bytes:
+    return prefix + height.to_bytes(8, "big")
+
+
+def _node_key(level: int, index: int) -> bytes:
+    return b"t/" + bytes([level]) + index.to_bytes(8, "big")
+
+
+def _with_crc(value: bytes) -> bytes:
+    return value + zlib.crc32(value).to_bytes(4, "big")
+
+
+def _without_crc(raw: bytes, what: str) -> bytes:
+    value, checksum = raw[:-4], raw[-4:]
+    if zlib.crc32(value).to_bytes(4, "big") != checksum:
+        raise _corrupted(what)
+    return value
+
+
+def _place(raw: bytes | None) -> tuple[int, int] | None:
+    if raw is None:
+        return None
+    place = _without_crc(raw, "the transaction index")
+    return int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
+
+
+def _corrupted(what: str) -> Corrupted:
+    return Corrupted(
+        f"{what} is corrupt. Check the home with `assay node fsck`; an emptied data directory is "
+        "filled again from the peers"
+    )
