@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         try:
-            pass
+            self._channel.receive_eof()
         except ChannelError as error:
             self.close(error.reason)
         else:

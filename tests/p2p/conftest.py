@@ -84,7 +84,7 @@ def bob() -> Channels:
 
 # --- Tests that are coroutines. -------------------------------------------------------------
 
-SCENARIO_SECONDS_MAX = 5
+SCENARIO_SECONDS_MAX = 20
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -271,11 +271,15 @@ async def test_a_link_that_is_lost_at_once_does_not_reset_the_pauses(limits: Mak
 async def test_nobody_dials_who_is_not_a_member(world: World) -> None:
     async with world("tcp") as w:
         v2 = w.make("v2", validators=("v1", "v2"), dials=())
-        v1 = w.make("v1", validators=("v1",), dials=("v2",))
-        for node in (v2, v1):
+        v3 = w.make("v3", validators=("v1", "v3"), dials=())
+        v1 = w.make("v1", validators=("v1", "v3"), dials=("v2", "v3"))
+        for node in (v2, v3, v1):
             await node.network.start(node.handler)
-        v1.members.update({NodeId("v1"): w.key("v1"), NodeId("v2"): w.key("v2")}, {})
-        assert v1.counters.dialled == 0
-        v1.network.membership_changed()
-        await v1.until_sees("v2")
+        await v1.until_sees("v3")
+        quiet = v1.counters.bytes_in
+        await v1.until(lambda: v1.counters.bytes_in > quiet)  # a heartbeat interval, ten pauses
         assert v1.counters.dialled == 1
+        v1.members.update({NodeId(name): w.key(name) for name in ("v1", "v2", "v3")}, {})
+        v1.network.membership_changed()
+        await v1.until_sees("v2", "v3")
+        assert v1.counters.dialled == 2
