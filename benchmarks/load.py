@@ -93,7 +93,8 @@ async def open_loop(nodes: Sequence[Address], batches: Sequence[Batch], rate_s: 
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
     seen.duration_s = time.perf_counter() - began
-    _close(pools)
+    for connection in (each for pool in pools for each in pool):
+        await connection.close()
     return seen
 
 
@@ -120,7 +121,7 @@ async def closed_loop(
             batch = waiting.popleft()
             seen.sent += len(batch.raws)
             await _until_settled(connection, batch, seen, began)
-        connection.close()
+        await connection.close()
 
     await asyncio.gather(*(work(node) for node in nodes for _ in range(connections)))
     seen.duration_s = time.perf_counter() - began if seconds is None else seconds
@@ -194,9 +195,3 @@ def _fail_rest(answer: BatchAnswer, seen: Seen, *, again: bool) -> None:
     for _position, code in answer.refused:
         if code not in AGAIN or not again:
             seen.failures[f"refused: {code}"] += 1
-
-
-def _close(pools: Sequence[deque[Connection]]) -> None:
-    for pool in pools:
-        for connection in pool:
-            connection.close()

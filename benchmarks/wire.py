@@ -4,6 +4,7 @@ One request at a time per connection, bodies with a length. Anything else is an 
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
@@ -41,16 +42,21 @@ class Connection:
                 writer.write(head.encode() + body)
                 return await self._read(reader)
         except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError, ValueError) as error:
-            self.close()
+            await self.close()
             raise WireError(f"{type(error).__name__}: {error}") from None
         except asyncio.CancelledError:
-            self.close()
+            if self._streams is not None:
+                self._streams[1].transport.abort()
             raise
 
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+    async def close(self) -> None:
+        """Give the connection back; it is opened again when used again."""
+        if self._streams is None:
+            return
+        writer, self._streams = self._streams[1], None
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:
@@ -59,7 +65,7 @@ class Connection:
 
     async def _read(self, reader: asyncio.StreamReader) -> Answer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        status = int(head[0].split(" ")[1])
+        status = int(head[0].partition(" ")[2][:3])
         pairs = (line.partition(":") for line in head[1:] if line)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         length = int(headers["content-length"]) if "content-length" in headers else -1
@@ -67,5 +73,5 @@ class Connection:
             raise ValueError("an answer without a usable length")
         body = await reader.readexactly(length)
         if headers.get("connection", "").lower() == "close":
-            self.close()
+            await self.close()
         return Answer(status, headers, body)

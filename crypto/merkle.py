@@ -57,8 +57,11 @@ class Frontier:
     def copy(self) -> "Frontier":
         return Frontier(self._hash, self.size, self._peaks)
 
-    def extend(self, leaves: Sequence[Digest]) -> list[Node]:
-        """Append leaf digests; all subtrees that became complete, leaves included."""
+    def extend(self, leaves: Sequence[Digest], *, step: int = 1) -> list[Node]:
+        """Append leaf digests; the subtrees that became complete, leaves included.
+
+        Only those whose level is a multiple of `step` are returned.
+        """
         digest = self._hash.digest
         peaks = self._peaks
         completed: list[Node] = []
@@ -68,7 +71,8 @@ class Frontier:
             while index & 1:
                 node = digest(b"\x01" + peaks.pop() + node)
                 level, index = level + 1, index >> 1
-                completed.append((level, index, node))
+                if level % step == 0:
+                    completed.append((level, index, node))
             peaks.append(node)
             self.size += 1
         return completed

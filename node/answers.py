@@ -102,21 +102,17 @@ class Answers:
     async def wait_committed(
         self, ids: Sequence[Digest], timeout_ms: int
     ) -> Sequence[Outcome | None]:
-        found = {}
-        rest = []
-        for identity in ids:
-            # Why look first: it may have been committed before anybody waited for it.
-            if self._node.mempool.waits(identity):
-                rest.append(identity)
-            elif (outcome := await self.outcome(identity)) is not None:
-                found[identity] = outcome
-            else:
-                rest.append(identity)
-        found.update(await self._node.waiters.wait(rest, timeout_ms))
-        return [found.get(identity) for identity in ids]
+        # Why listen before looking: it may be committed in between.
+        with self._node.waiters.waiting(ids) as call:
+            elsewhere = [item for item in ids if not self._node.mempool.waits(item)]
+            if elsewhere:
+                call.add(await self._workers.run(Lane.LEDGER, self._reads.outcomes, elsewhere))
+            await call.wait(timeout_ms)
+        return [call.found.get(identity) for identity in ids]
 
     async def outcome(self, identity: Digest) -> Outcome | None:
-        return await self._workers.run(Lane.LEDGER, self._reads.outcome, identity)
+        found = await self._workers.run(Lane.LEDGER, self._reads.outcomes, [identity])
+        return found[0] if found else None
 
     def is_pending(self, identity: Digest) -> bool:
         node = self._node

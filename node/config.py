@@ -80,6 +80,8 @@ class NodeConfig(_Section, frozen=True, kw_only=True):
     name: str
     role: str = "validator"
     lab: bool = False
+    record: str = ""
+    """A file of the home to record what validators sign, as received. Needs `lab = true`."""
     client_threads: Annotated[int, Meta(ge=1, le=64)] = 1
     """Threads that verify client signatures: cores divided by nodes on this machine."""
     listen: Listen = Listen()
@@ -133,6 +135,8 @@ def _valid(config: NodeConfig) -> NodeConfig:
         raise ConfigError(f"role {config.role!r}: choose validator or observer")
     if not config.storage.sync and not config.lab:
         raise ConfigError("storage.sync = false loses data at a power loss; it needs lab = true")
+    if config.record and not config.lab:
+        raise ConfigError("record is for laboratories and grows without need; it needs lab = true")
     for field, value in msgspec.to_builtins(config.listen).items():
         address(value, f"listen.{field}")
     for name, value in config.peers.addresses.items():

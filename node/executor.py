@@ -94,7 +94,6 @@ class Executor:
             header,
             body,
             ids=[entry.id for entry in entries],
-            leaves=[entry.leaf for entry in entries],
             receipts=receipts,
             new=new,
             state=self._state,

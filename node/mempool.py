@@ -100,7 +100,6 @@ class Mempool:
                 taken.append(waiting.entry)
                 still.append(queue)
             queues = still
-        self._rotate()
         return taken
 
     def remove(self, ids: Iterable[Digest], now_ms: float) -> None:
@@ -116,7 +115,10 @@ class Mempool:
             sender = self._senders[entry.transaction.sender]
             sender.decided_ms = now_ms
             del sender.waiting[identity]
-            if not sender.waiting:
+            if sender.waiting:
+                # Why: whoever was served goes last, so that everybody's turn comes.
+                self._senders.move_to_end(entry.transaction.sender)
+            else:
                 del self._senders[entry.transaction.sender]
         while len(self._recent) > self._limits.recent_max:
             self._recent.popitem(last=False)
@@ -152,8 +154,3 @@ class Mempool:
             if passed_over and waited_ms > age_ms:
                 overdue.append(oldest)
         return overdue
-
-    def _rotate(self) -> None:
-        # Why: the sender served first goes last, so that full payloads reach everybody in turn.
-        if len(self._senders) > 1:
-            self._senders.move_to_end(next(iter(self._senders)))

@@ -25,6 +25,7 @@ from node.mempool import Mempool
 from node.metrics import Metrics
 from node.payloads import Prepared
 from node.proposals import Proposals
+from node.recorder import Recorder
 from node.service import Outcome
 from node.signer import Signer
 from node.sync import Sync, serve
@@ -54,7 +55,10 @@ STATUS_INTERVAL_S = 0.1
 STATUS_IDLE_S = 2.0
 """It is repeated so often without a change."""
 
-TICK_S = 0.1
+TICK_S = 0.25
+EXPIRY_EVERY_HEIGHTS = 16
+"""The mempool is searched for expired transactions this often: a search looks at all of it."""
+
 GOSSIP_BYTES_MAX = 1024 * 1024
 CONSENSUS_BYTES_MAX = 8 * 1024 * 1024
 
@@ -129,6 +133,7 @@ class Node(Generic[M]):
         signer: Signer | None,
         messages: Codec[Signed[M]],
         claims: ClaimsOf[M],
+        recorder: Recorder | None,
     ) -> None:
         """Take in the parts that call back into this node."""
         self.chain = chain
@@ -143,6 +148,7 @@ class Node(Generic[M]):
         self.signer = signer
         self._messages = messages
         self._claims = claims
+        self._recorder = recorder
 
     # --- Life. ---
 
@@ -269,6 +275,8 @@ class Node(Generic[M]):
                     self.ignored(peer, "unasked_blocks")
 
     def _on_consensus(self, peer: NodeId, body: bytes) -> None:
+        if self._recorder is not None:
+            self._recorder.message(body)
         host = self.host
         if host is None or not host.started:
             return
@@ -292,6 +300,8 @@ class Node(Generic[M]):
 
     def _on_attestations(self, peer: NodeId, attestations: Sequence[Attestation]) -> None:
         for attestation in attestations:
+            if self._recorder is not None:
+                self._recorder.attestation(attestation)
             if not self.attestations.wanted(attestation):
                 continue
             self.verifier.submit(
@@ -486,14 +496,17 @@ class Node(Generic[M]):
 
     async def _tick(self) -> None:
         """What waits too long: forward it to the leader; complain if it is passed over."""
+        looked_at = self.chain.executed
         while True:
             await asyncio.sleep(TICK_S)
             now = self.now_ms()
             if not self.mempool.count:
                 self.moved_ms = now
                 continue
-            if self.mempool.drop_expired(self.chain.executed + 1, now):
-                self._pending()
+            if self.chain.executed >= looked_at + EXPIRY_EVERY_HEIGHTS:
+                looked_at = self.chain.executed
+                if self.mempool.drop_expired(looked_at + 1, now):
+                    self._pending()
             if self.host is None or not self.host.started:
                 continue
             self._forward(now)

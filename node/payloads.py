@@ -21,7 +21,10 @@ from node.validity import Entry, Validity
 PAYLOADS_KEPT_MAX = 256
 """Prepared payloads held in memory; far more than can be in flight."""
 
-PAYLOADS_BYTES_MAX = 64 * 1024 * 1024
+PAYLOADS_BYTES_MAX = 32 * 1024 * 1024
+
+HEIGHTS_KEPT = 8
+"""Payloads of executed heights are kept for so long, for replicas that are a little behind."""
 
 
 class Payload(Record, frozen=True):
@@ -123,8 +126,9 @@ class Payloads:
         return self._prepared.get(digest)
 
     def executed(self, height: int) -> None:
-        """Forget what was proposed for `height` or below."""
-        for digest in [key for key, value in self._heights.items() if value <= height]:
+        """Forget what was proposed a while below `height`; peers may still ask for the rest."""
+        old = height - HEIGHTS_KEPT
+        for digest in [key for key, value in self._heights.items() if value <= old]:
             self._remove(digest)
 
     def ids(self, digests: Sequence[Digest]) -> set[Digest]:

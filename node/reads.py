@@ -13,7 +13,7 @@ from crypto.interface import Digest
 from node.executor import Body, Executor
 from node.payloads import Preparation
 from node.service import BlockView, Outcome, OutOfRange, Unknown
-from storage.ledger import Ledger
+from storage.ledger import Ledger, StoredBlock
 from storage.state import State
 
 
@@ -52,14 +52,20 @@ class Reads:
             tuple(stored.receipts),
         )
 
-    def outcome(self, identity: Digest) -> Outcome | None:
-        place = self._ledger.find(identity)
-        if place is None or self._ledger.certificate(place[0]) is None:
-            return None
-        height, position = place
-        stored = self._ledger.block(height)
-        first = stored.header.ledger_size - stored.header.block_size
-        return Outcome(identity, height, first + position, position, stored.receipts[position])
+    def outcomes(self, ids: Sequence[Digest]) -> list[Outcome]:
+        """Of those that are committed."""
+        outcomes = []
+        blocks: dict[int, StoredBlock] = {}
+        for identity, place in zip(ids, self._ledger.find_many(ids), strict=True):
+            if place is None or self._ledger.certificate(place[0]) is None:
+                continue
+            height, position = place
+            if height not in blocks:
+                blocks[height] = self._ledger.block(height)
+            header, receipts = blocks[height].header, blocks[height].receipts
+            index = header.ledger_size - header.block_size + position
+            outcomes.append(Outcome(identity, height, index, position, receipts[position]))
+        return outcomes
 
     def bundle(self, identity: Digest) -> Bundle | None:
         place = self._ledger.find(identity)

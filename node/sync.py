@@ -31,7 +31,7 @@ DISTRUST_S = 30.0
 LAG_HEIGHTS = 2
 """A validator that is fewer heights behind lets consensus deliver them, unless it stands still."""
 
-STALL_S = 1.0
+STALL_S = 0.4
 
 
 class FalseBlocks(Exception):

@@ -1,7 +1,8 @@
 """Clients that wait for their transactions to be committed. Bounded; one future per call."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from crypto.interface import Digest
 from node.service import Outcome
@@ -10,53 +11,61 @@ WAITING_IDS_MAX = 200_000
 """Ids waited for at a time, over all calls."""
 
 
-class _Call:
-    __slots__ = ("found", "future", "missing")
+class Call:
+    """One client's wait: `add` what is known otherwise, then `wait` for the rest."""
 
     def __init__(self, ids: Sequence[Digest]) -> None:
         self.found: dict[Digest, Outcome] = {}
         self.missing = set(ids)
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """These are committed."""
+        for outcome in outcomes:
+            self.found.setdefault(outcome.id, outcome)
+            self.missing.discard(outcome.id)
+        if not self.missing and not self._complete.done():
+            self._complete.set_result(None)
+
+    async def wait(self, timeout_ms: int) -> None:
+        """Return when nothing is missing any more, or the time is over."""
+        if not self.missing:
+            return
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await self._complete
+        except TimeoutError:
+            return
 
 
 class Waiters:
     """Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._calls: dict[Digest, list[_Call]] = {}
-
-    def room(self) -> int:
-        return max(0, WAITING_IDS_MAX - len(self._calls))
+        self._calls: dict[Digest, list[Call]] = {}
 
     def committed(self, outcomes: Sequence[Outcome]) -> None:
         """Wake whoever waits for these."""
         for outcome in outcomes:
             for call in self._calls.pop(outcome.id, ()):
-                call.found.setdefault(outcome.id, outcome)
-                call.missing.discard(outcome.id)
-                if not call.missing and not call.future.done():
-                    call.future.set_result(None)
+                call.add((outcome,))
 
-    async def wait(self, ids: Sequence[Digest], timeout_ms: int) -> dict[Digest, Outcome]:
-        """The outcomes that became known within the time."""
-        call = _Call(ids)
-        if not call.missing or len(call.missing) > self.room():
-            return {}
-        for identity in call.missing:
-            self._calls.setdefault(identity, []).append(call)
+    @contextmanager
+    def waiting(self, ids: Sequence[Digest]) -> Iterator[Call]:
+        """Hear of every commitment from now on, for as long as the context lasts.
+
+        Beyond `WAITING_IDS_MAX` nothing is heard: the client is told that it is pending.
+        """
+        call = Call(ids)
+        if len(self._calls) + len(call.missing) <= WAITING_IDS_MAX:
+            for identity in call.missing:
+                self._calls.setdefault(identity, []).append(call)
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                await call.future
-        except TimeoutError:
-            pass
+            yield call
         finally:
-            self._leave(call)
-        return call.found
-
-    def _leave(self, call: _Call) -> None:
-        for identity in call.missing:
-            calls = self._calls.get(identity, [])
-            if call in calls:
-                calls.remove(call)
-            if not calls:
-                self._calls.pop(identity, None)
+            for identity in call.missing:
+                calls = self._calls.get(identity, [])
+                if call in calls:
+                    calls.remove(call)
+                if not calls:
+                    self._calls.pop(identity, None)

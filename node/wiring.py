@@ -35,6 +35,7 @@ from node.node import CONSENSUS_BYTES_MAX, Agreed, Node, Pace
 from node.payloads import Payloads, Preparation
 from node.proposals import Proposals
 from node.reads import Reads
+from node.recorder import Recorder
 from node.signer import Signer
 from node.sync import Committee as Certifiers
 from node.sync import Sync
@@ -66,6 +67,7 @@ class Assembled:
     workers: ThreadWorkers
     store: Store
     signer: Signer | None
+    recorder: Recorder | None
 
     def __enter__(self) -> "Assembled":
         return self
@@ -74,6 +76,8 @@ class Assembled:
         self.workers.close()
         if self.signer is not None:
             self.signer.close()
+        if self.recorder is not None:
+            self.recorder.close()
         self.store.close()
 
 
@@ -213,6 +217,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         follows_only=host is None,
         now_s=time.monotonic,
     )
+    recorder = Recorder(home.path / config.record) if config.record else None
     node.connect(
         chain=chain,
         ledger=ledger,
@@ -229,10 +234,11 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
             bytes_max=CONSENSUS_BYTES_MAX,
         ),
         claims=ClaimsOf(genesis.consensus.name, genesis_digest, keys),
+        recorder=recorder,
     )
     reads = Reads(ledger, state, executor, preparation, applications)
     answers = Answers(node, genesis, role, reads, network, workers, events)
-    return Assembled(node, answers, metrics, events, workers, store, signer)
+    return Assembled(node, answers, metrics, events, workers, store, signer, recorder)
 
 
 class _Maker:

@@ -4,14 +4,16 @@ A block becomes durable in one atomic batch, together with the state it led to. 
 is checked: headers and bodies against their digests, receipts against the receipts root, the rest
 by a checksum. Damage raises `Corrupted`, never gives a wrong answer.
 
+The ledger tree is kept in tiles: tile (l, i) holds up to 256 digests of the complete subtrees of
+level 8 * l, from number 256 * i on; whatever lies between is computed from them.
+
 Keys:  meta            format, genesis, height, frontier and commitment
        h/HEIGHT        header             b/HEIGHT  body           r/HEIGHT  receipts
-       c/HEIGHT        certificate        t/LEVEL/INDEX  digest of a complete subtree
+       c/HEIGHT        certificate        t/LEVEL/INDEX  a tile of the ledger tree
        i/ID            height and position of a transaction's first appearance
        s/...           state (storage.state)
 """
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from crypto.header import ZERO, Header, header_digest, headers
 from crypto.interface import Digest, Hash
 from crypto.merkle import (
     Frontier,
+    Node,
     consistency_proof,
     inclusion_proof,
     leaf_digest,
@@ -33,8 +36,10 @@ from crypto.merkle import (
     root_of,
 )
 from crypto.transaction import Receipt
-from storage.interface import Commitment, Corrupted, StorageError, Store
+from storage.checksum import corrupted, with_checksum, without_checksum
+from storage.interface import Commitment, StorageError, Store
 from storage.state import State
+from storage.tiles import TILE_LEVELS, Tiles
 
 FORMAT = 1
 HEADERS_CACHED = 256
@@ -86,6 +91,8 @@ class Ledger:
         self._commitment = commitment
         self._sync = sync
         self._frontier = Frontier(hash_)
+        self._grown: tuple[Frontier, list[Node]] | None = None
+        self._tiles = Tiles(store, hash_)
         self._headers: OrderedDict[int, tuple[Header, Digest]] = OrderedDict()
         self.height = 0
         self.certified = 0
@@ -106,7 +113,7 @@ class Ledger:
                 "or use the home directory it belongs to"
             )
         else:
-            store.write({_META: _with_crc(ledger._meta())})
+            store.write({_META: with_checksum(ledger._meta())})
         return ledger
 
     @property
@@ -125,7 +132,7 @@ class Ledger:
         header = self.header(height)
         body = self._read(b"b/", height)
         if self._hash.digest(body) != header.payload:
-            raise _corrupted(f"the body of height {height}")
+            raise corrupted(f"the body of height {height}")
         receipts = self.receipts(height)
         return StoredBlock(header, body, receipts)
 
@@ -134,9 +141,9 @@ class Ledger:
         try:
             receipts = _receipts.decode(raw).receipts
         except Malformed:
-            raise _corrupted(f"the receipts of height {height}") from None
+            raise corrupted(f"the receipts of height {height}") from None
         if self._receipts_root(receipts) != self.header(height).receipts_root:
-            raise _corrupted(f"the receipts of height {height}")
+            raise corrupted(f"the receipts of height {height}")
         return receipts
 
     def certificate(self, height: int) -> Certificate | None:
@@ -144,9 +151,9 @@ class Ledger:
         if raw is None:
             return None
         try:
-            return certificates.decode(_without_crc(raw, f"the certificate of height {height}"))
+            return certificates.decode(without_checksum(raw, f"the certificate of height {height}"))
         except Malformed:
-            raise _corrupted(f"the certificate of height {height}") from None
+            raise corrupted(f"the certificate of height {height}") from None
 
     def find(self, identity: Digest) -> tuple[int, int] | None:
         """Height and position of the transaction's first appearance."""
@@ -157,9 +164,9 @@ class Ledger:
         return [_place(raw) for raw in self._store.get_many([b"i/" + item for item in ids])]
 
     def root_after(self, leaves: Sequence[Digest]) -> Digest:
-        """The ledger root if `leaves` were appended."""
+        """The ledger root with `leaves` appended; `append` then takes the same leaves."""
         frontier = self._frontier.copy()
-        frontier.extend(leaves)
+        self._grown = (frontier, frontier.extend(leaves, step=TILE_LEVELS))
         return frontier.root()
 
     def append(
@@ -168,15 +175,18 @@ class Ledger:
         body: bytes,
         *,
         ids: Sequence[Digest],
-        leaves: Sequence[Digest],
         receipts: Sequence[Receipt],
         new: Sequence[bool],
         state: State,
     ) -> None:
         """Store a block with everything that follows from it, atomically and durably.
 
-        `new` says of each transaction whether this is its first appearance.
+        Comes after `root_after` with the block's leaves. `new` says of each transaction whether
+        this is its first appearance.
         """
+        assert self._grown is not None
+        frontier, completed = self._grown
+        assert frontier.size == header.ledger_size
         assert header.height == self.height + 1
         batch = state.batch()
         batch[_key(b"h/", header.height)] = encode(header)
@@ -185,14 +195,11 @@ class Ledger:
         place = header.height.to_bytes(8, "big")
         for position, (identity, first) in enumerate(zip(ids, new, strict=True)):
             if first:
-                batch[b"i/" + identity] = _with_crc(place + position.to_bytes(4, "big"))
-        for level, index, node in self._frontier.extend(leaves):
-            if level:
-                batch[_node_key(level, index)] = _with_crc(node)
-        for offset, leaf in enumerate(leaves, header.ledger_size - len(leaves)):
-            batch[_node_key(0, offset)] = _with_crc(leaf)
+                batch[b"i/" + identity] = with_checksum(place + position.to_bytes(4, "big"))
+        batch |= self._tiles.extend(completed)
+        self._frontier, self._grown = frontier, None
         self.height = header.height
-        batch[_META] = _with_crc(self._meta())
+        batch[_META] = with_checksum(self._meta())
         self._store.write(batch, sync=self._sync)
         state.settle()
         self._cache(header)
@@ -200,16 +207,16 @@ class Ledger:
     def put_certificate(self, certificate: Certificate) -> None:
         """Not synced: a lost certificate can be had again from the peers."""
         key = _key(b"c/", certificate.height)
-        self._store.write({key: _with_crc(encode(certificate))}, sync=False)
+        self._store.write({key: with_checksum(encode(certificate))}, sync=False)
         while self._store.get(_key(b"c/", self.certified + 1)) is not None:
             self.certified += 1
 
     def inclusion(self, index: int, size: int) -> tuple[Digest, ...]:
         """The audit path of the transaction `index` in the tree of `size` leaves."""
-        return inclusion_proof(index, size, self._node, self._hash)
+        return inclusion_proof(index, size, self._tiles.node, self._hash)
 
     def consistency(self, old: int, new: int) -> tuple[Digest, ...]:
-        return consistency_proof(old, new, self._node, self._hash)
+        return consistency_proof(old, new, self._tiles.node, self._hash)
 
     def bundle(
         self, stored: StoredBlock, certificate: Certificate, position: int, transaction: bytes
@@ -245,7 +252,7 @@ class Ledger:
         try:
             header = headers.decode(raw)
         except Malformed:
-            raise _corrupted(f"the header of height {height}") from None
+            raise corrupted(f"the header of height {height}") from None
         digest = header_digest(header, self._hash)
         self._check_header(height, header, digest)
         self._cache(header)
@@ -254,18 +261,18 @@ class Ledger:
     def _check_header(self, height: int, header: Header, digest: Digest) -> None:
         """Against the next header's parent, or else against the certificate, if there is one."""
         if header.height != height:
-            raise _corrupted(f"the header of height {height}")
+            raise corrupted(f"the header of height {height}")
         if height < self.height:
             following = self._store.get(_key(b"h/", height + 1))
             try:
                 parent = headers.decode(following or b"").parent
             except Malformed:
-                raise _corrupted(f"the header of height {height + 1}") from None
+                raise corrupted(f"the header of height {height + 1}") from None
             if parent != digest:
-                raise _corrupted(f"the header of height {height}")
+                raise corrupted(f"the header of height {height}")
         certificate = self.certificate(height)
         if certificate is not None and certificate.header != digest:
-            raise _corrupted(f"the header of height {height}")
+            raise corrupted(f"the header of height {height}")
 
     def _cache(self, header: Header) -> None:
         self._headers[header.height] = (header, header_digest(header, self._hash))
@@ -275,14 +282,8 @@ class Ledger:
     def _read(self, prefix: bytes, height: int) -> bytes:
         raw = self._store.get(_key(prefix, height))
         if raw is None:
-            raise _corrupted(f"{prefix.decode()}{height} (it is missing)")
+            raise corrupted(f"{prefix.decode()}{height} (it is missing)")
         return raw
-
-    def _node(self, level: int, index: int) -> Digest:
-        raw = self._store.get(_node_key(level, index))
-        if raw is None:
-            raise _corrupted(f"the ledger tree's node {level}/{index} (it is missing)")
-        return Digest(_without_crc(raw, f"the ledger tree's node {level}/{index}"))
 
     def _meta(self) -> bytes:
         return encode(
@@ -298,7 +299,7 @@ class Ledger:
 
     def _load(self, raw: bytes) -> None:
         try:
-            meta = _metas.decode(_without_crc(raw, "the ledger's meta record"))
+            meta = _metas.decode(without_checksum(raw, "the ledger's meta record"))
             if meta.format != FORMAT:
                 raise StorageError(
                     f"the ledger has format {meta.format}; this version knows format {FORMAT}"
@@ -309,8 +310,9 @@ class Ledger:
                     "home directory of this network"
                 )
             self._frontier = Frontier.load(meta.frontier, self._hash)
+            self._tiles.load(self._frontier.size)
         except Malformed:
-            raise _corrupted("the ledger's meta record") from None
+            raise corrupted("the ledger's meta record") from None
         self._commitment.load(meta.commitment)
         self.height = meta.height
         self.certified = meta.certified
@@ -322,30 +324,8 @@ def _key(prefix: bytes, height: int) -> bytes:
     return prefix + height.to_bytes(8, "big")
 
 
-def _node_key(level: int, index: int) -> bytes:
-    return b"t/" + bytes([level]) + index.to_bytes(8, "big")
-
-
-def _with_crc(value: bytes) -> bytes:
-    return value + zlib.crc32(value).to_bytes(4, "big")
-
-
-def _without_crc(raw: bytes, what: str) -> bytes:
-    value, checksum = raw[:-4], raw[-4:]
-    if zlib.crc32(value).to_bytes(4, "big") != checksum:
-        raise _corrupted(what)
-    return value
-
-
 def _place(raw: bytes | None) -> tuple[int, int] | None:
     if raw is None:
         return None
-    place = _without_crc(raw, "the transaction index")
+    place = without_checksum(raw, "the transaction index")
     return int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
-
-
-def _corrupted(what: str) -> Corrupted:
-    return Corrupted(
-        f"{what} is corrupt. Check the home with `assay node fsck`; an emptied data directory is "
-        "filled again from the peers"
-    )

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -201,9 +202,8 @@ def _waiting(wait: bool, timeout_ms: int) -> Mapping[str, str | int]:
 
 
 def _quoted(part: str) -> str:
-    return str(httpx.URL("http://x/").copy_with(path="/" + part).raw_path[1:], "ascii").replace(
-        "/", "%2F"
-    )
+    """One segment of a path, whatever it contains."""
+    return quote(part, safe="")
 
 
 def _refusal(answer: httpx.Response) -> ApiError:

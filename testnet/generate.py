@@ -29,6 +29,7 @@ from mechanisms.registry import Kind, MechanismError, load, names, options
 from node.config import ConfigError, NodeConfig
 from node.home import Home, config_from, write_files
 from node.keyfiles import write_private
+from storage.journal import Journal
 from testnet.errors import WrongUse
 from testnet.keyring import NewKey, new_channel_key, new_signing_key
 from testnet.manifest import GENESIS_FILE, ClientEntry, Manifest, NodeEntry, write_atomically
@@ -121,6 +122,7 @@ def write(directory: Path, planned: Plan, base_port: int) -> Manifest:
         write_files(home, config, genesis)
         write_private(home.validator_key, signing.file)
         write_private(home.channel_key, channel.file)
+        begin_journal(home, genesis)
         nodes.append(entry)
     return Manifest(
         chain=genesis.chain,
@@ -289,6 +291,15 @@ def _config(
         "peers.addresses": others,
     }
     return config_from(entry.name, entry.role, settings)
+
+
+def begin_journal(home: Home, genesis: Genesis) -> None:
+    """Make a validator's journal together with its key.
+
+    A validator without a journal must assume that it lost one and keep silent for a while; a new
+    one has nothing to keep silent about.
+    """
+    Journal.open(home.journal, digest(genesis)).close()
 
 
 def write_clients(directory: Path, keys: Sequence[NewKey]) -> tuple[ClientEntry, ...]:

@@ -37,6 +37,7 @@ def make_alone(wanted: Wanted) -> None:
     signing, channel = planned.validators[0]
     write_private(home.validator_key, signing.file)
     write_private(home.channel_key, channel.file)
+    generate.begin_journal(home, planned.genesis)
     generate.write_clients(wanted.home, planned.clients)
 
 
@@ -60,6 +61,7 @@ def make(
     write_files(home, config, genesis)
     write_private(home.channel_key, channel)
     if signing is not None:
+        # No journal is begun: this key may have signed elsewhere before.
         write_private(home.validator_key, signing)
 
 

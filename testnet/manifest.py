@@ -32,7 +32,7 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     started: float | None = None
     ended: str = ""
-    """How this tool ended it, if it did: `signal 9`."""
+    """How this tool ended it, if it did: `exit by signal 9`, `stopped`."""
     ended_at: float | None = None
 
     @property

@@ -47,6 +47,7 @@ STATUS_TIMEOUT_S = 2.0
 POLL_S = 0.05
 LOG_FILE = "node.log"
 LOCK_FILE = ".lock"
+KILLED, STOPPED = "exit by signal 9", "stopped"
 
 
 class Testnet:
@@ -170,7 +171,7 @@ class Testnet:
             entries = [each for each in change.value.nodes if _life(each) is not Life.DOWN]
             killed = _terminate(entries)
             for entry in change.value.nodes:
-                how = "signal 9" if entry.name in killed else "down"
+                how = KILLED if entry.name in killed else STOPPED
                 change.value = change.value.with_node(
                     _ended(entry, how) if entry in entries else _forgotten(entry)
                 )
@@ -192,7 +193,7 @@ class Testnet:
         """SIGTERM, and wait for a clean end (SIGKILL after `STOP_TIMEOUT_S`)."""
         with self._changing() as change:
             entry = self._alive(change.value, name)
-            how = "signal 9" if _terminate([entry]) else "stop"
+            how = KILLED if _terminate([entry]) else STOPPED
             change.value = change.value.with_node(_ended(entry, how))
 
     def kill(self, name: str) -> None:
@@ -201,7 +202,7 @@ class Testnet:
             entry = self._alive(change.value, name)
             assert entry.process is not None
             process.kill([entry.process])
-            change.value = change.value.with_node(_ended(entry, "signal 9"))
+            change.value = change.value.with_node(_ended(entry, KILLED))
 
     def pause(self, name: str) -> None:
         """SIGSTOP: the node keeps its memory and its sockets, and says nothing."""
@@ -386,7 +387,7 @@ class Testnet:
             case Life.PAUSED:
                 return "paused"
             case Life.DOWN if entry.ended_at is not None:
-                return f"exit by {entry.ended}, {max(0.0, time.time() - entry.ended_at):.0f} s ago"
+                return f"{entry.ended}, {_ago(time.time() - entry.ended_at)} ago"
             case Life.DOWN if entry.pid is not None:
                 return self._obituary(entry)
             case Life.DOWN:
@@ -436,6 +437,13 @@ def _terminate(entries: Sequence[NodeEntry]) -> list[str]:
 
 def _ended(entry: NodeEntry, how: str) -> NodeEntry:
     return msgspec.structs.replace(entry, pid=None, started=None, ended=how, ended_at=time.time())
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _forgotten(entry: NodeEntry) -> NodeEntry:

@@ -85,9 +85,13 @@ def find(identity: ProcessId) -> psutil.Process | None:
         process = psutil.Process(identity.pid)
         if abs(process.create_time() - identity.started) > START_TOLERANCE_S:
             return None
+        if child is not None:
+            return process
         if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process if identity.mark in process.cmdline() or child is not None else None
+            # Why: while another thread still ends (it may wait for the disk), files stay locked
+            # and ports taken, though the process looks like a zombie already.
+            return process if process.num_threads() > 1 else None
+        return process if identity.mark in process.cmdline() else None
     except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
         return None
 

@@ -116,6 +116,8 @@ def _why(up: Sequence[NodeStatus], validators: Sequence[NodeStatus], quorum: int
     if len(up) >= quorum:
         words = [f"{node.name} says: {node.reason}" for node in up if node.reason]
         return words[0] if words else "The nodes do not say why."
+    if not any(node.running for node in validators):
+        return "No validator runs."
     names = [node.name for node in validators if node not in up]
     missing = quorum - len(up)
     notes = [f"{node.name}: {node.note}" for node in validators if node.note and node not in up]

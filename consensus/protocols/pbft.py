@@ -146,6 +146,7 @@ class _Pbft:
         self._answered: set[NodeId] = set()
         self._accused: set[tuple[NodeId, Slot]] = set()
         self._decided = 0
+        self._excused = 0
 
     def step(self, event: Input[Message]) -> Sequence[Output[Message]]:
         match event:
@@ -613,6 +614,12 @@ class _Pbft:
         self._timers.discard(name)
         match name:
             case "view":
+                lagging = self._lagging()
+                if lagging:
+                    # P19: others have committed in this view; it is this replica that lags.
+                    self._excused = lagging
+                    self._out.append(NeedSync(Height(lagging)))
+                    return
                 if self._changing:
                     doubled = self._timeout_ms * 2
                     self._timeout_ms = min(doubled, self._options.view_timeout_ms_max)
@@ -622,6 +629,24 @@ class _Pbft:
                 self._out.append(Send(self._status()))
             case "calm":
                 self._answered.clear()
+
+    def _lagging(self) -> int:
+        """P19: a height of this view that f + 1 others committed and that is not executed here.
+
+        Each such height excuses the primary once, so that it cannot be excused for ever.
+        """
+        if self._changing:
+            return 0
+        known = max(self._executed, self._excused)
+        committed = [
+            slot.height
+            for slot in self._votes.slots()
+            if slot.phase == "commit"
+            and slot.view == self._view
+            and slot.height > known
+            and max(self._votes.choices(slot).values()) >= self._committee.one_correct
+        ]
+        return max(committed, default=0)
 
     def _on_overdue(self) -> None:
         """P24: the primary passes requests over. Not in a view that has only begun."""

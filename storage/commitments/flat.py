@@ -10,7 +10,7 @@ ePrint 2019/227; Bellare and Micciancio, EUROCRYPT 1997. The expansion is BLAKE3
 output mode.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -24,11 +24,12 @@ CLAIMS = CommitmentClaims(
 
 LATTICE_BYTES = 2048
 
-# Why two sums: the lanes are 16 bits wide. Even and odd lanes are kept in integers of their own,
-# so that each lane has 16 spare bits above it, and one big addition adds 512 lanes at a time.
-_EVEN = int.from_bytes(b"\xff\xff\x00\x00" * (LATTICE_BYTES // 4), "little")
-_ODD = _EVEN << 16
-_GUARD_EVEN = int.from_bytes(b"\x00\x00\x01\x00" * (LATTICE_BYTES // 4), "little")
+# Lanes are 16 bits wide. Even and odd lanes are summed apart, each in an integer with 16 spare
+# bits above every lane, so that one addition of big integers adds 512 lanes at a time and up to
+# 2**16 - 1 elements can be added before a lane has to be reduced.
+_LANES = int.from_bytes(b"\xff\xff\x00\x00" * (LATTICE_BYTES // 4), "little")
+_ONES = int.from_bytes(b"\x01\x00\x00\x00" * (LATTICE_BYTES // 4), "little")
+_ELEMENTS_MAX = 2**16 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,15 @@ class _Flat:
         return self._hash.digest(b"assay/state\x00" + self.dump())
 
     def update(self, changes: Mapping[bytes, tuple[bytes | None, bytes | None]]) -> None:
-        for key, (before, after) in changes.items():
-            if before == after:
-                continue
-            if before is not None:
-                self._subtract(_expand(key, before))
-            if after is not None:
-                self._add(_expand(key, after))
+        come = [(key, new) for key, (old, new) in changes.items() if new is not None and old != new]
+        gone = [(key, old) for key, (old, new) in changes.items() if old is not None and old != new]
+        even, odd = self._sum & _LANES, (self._sum >> 16) & _LANES
+        plus_even, plus_odd = _total(come)
+        minus_even, minus_odd = _total(gone)
+        # Why the complement: lanes must not borrow from each other. -x is (not x) + 1 in each.
+        even = (even + plus_even + (minus_even ^ _LANES) + _ONES) & _LANES
+        odd = (odd + plus_odd + (minus_odd ^ _LANES) + _ONES) & _LANES
+        self._sum = even | (odd << 16)
 
     def dump(self) -> bytes:
         return self._sum.to_bytes(LATTICE_BYTES, "little")
@@ -61,16 +64,6 @@ class _Flat:
         if len(dumped) != LATTICE_BYTES:
             raise Corrupted(f"a state sum has {LATTICE_BYTES} bytes, not {len(dumped)}")
         self._sum = int.from_bytes(dumped, "little")
-
-    def _add(self, element: int) -> None:
-        even = (self._sum & _EVEN) + (element & _EVEN)
-        odd = ((self._sum & _ODD) >> 16) + ((element & _ODD) >> 16)
-        self._sum = (even & _EVEN) | ((odd & _EVEN) << 16)
-
-    def _subtract(self, element: int) -> None:
-        even = ((self._sum & _EVEN) | _GUARD_EVEN) - (element & _EVEN)
-        odd = (((self._sum & _ODD) >> 16) | _GUARD_EVEN) - ((element & _ODD) >> 16)
-        self._sum = (even & _EVEN) | ((odd & _EVEN) << 16)
 
 
 def create(options: Options, hash_: Hash) -> Commitment:  # noqa: ARG001 - every mechanism has options
@@ -81,3 +74,15 @@ def _expand(key: bytes, value: bytes) -> int:
     """The pair as a vector. The length of the key keeps (ab, c) and (a, bc) apart."""
     pair = len(key).to_bytes(4, "little") + key + value
     return int.from_bytes(blake3(pair).digest(LATTICE_BYTES), "little")
+
+
+def _total(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
+    """The sum of the elements of `pairs`, even and odd lanes apart, each lane reduced."""
+    even = odd = 0
+    for start in range(0, len(pairs), _ELEMENTS_MAX - 1):
+        for key, value in pairs[start : start + _ELEMENTS_MAX - 1]:
+            element = _expand(key, value)
+            even += element & _LANES
+            odd += (element >> 16) & _LANES
+        even, odd = even & _LANES, odd & _LANES
+    return even, odd

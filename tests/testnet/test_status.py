@@ -79,3 +79,10 @@ def test_the_json_has_what_scripts_rely_on() -> None:
     fields = {"name", "running", "height", "view", "leader", "state_root", "peers"}
     assert fields <= set(node)
     assert node["leader"] == "v1"
+
+
+def test_a_network_that_is_down_says_so_in_short() -> None:
+    rows = [row(name, up=False, note="stopped, 3 s ago") for name in ("v1", "v2", "v3", "v4")]
+    assert summarise(rows, quorum=3).summary == (
+        "The chain stands still: 0 of 4 validators, quorum 3. No validator runs."
+    )

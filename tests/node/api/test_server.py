@@ -205,6 +205,19 @@ def test_a_silent_or_slow_request_is_given_up_after_a_total_deadline(
     assert b'"code":"request_timeout"' in answer
 
 
+@pytest.mark.parametrize("sent", [b"\r\n", HEAD])
+def test_the_second_request_of_a_connection_has_the_same_deadline(
+    serve: Callable[..., ApiServer], sent: bytes
+) -> None:
+    server = serve(replace(LIMITS, request_seconds=0.2, idle_seconds=1), hello())
+    begin = time.perf_counter()
+    with connected(server) as connection:
+        hello_again(connection)
+        connection.sendall(sent)
+        assert everything(connection).startswith(b"HTTP/1.1 408 ")
+    assert time.perf_counter() - begin < 0.9
+
+
 def test_a_slow_loris_cannot_stretch_the_deadline_with_single_bytes(
     serve: Callable[..., ApiServer],
 ) -> None:

@@ -1,0 +1,483 @@
+"""A whole cluster on one thread with virtual time, for tests of one protocol.
+
+`Cluster` plays the host of `consensus.interface` for each replica, duty by duty, and keeps an eye
+on what must always hold: one block per height, one body per slot among what others received,
+decisions in order. Signatures are symbols: only what went through `sign` counts as signed. All
+randomness comes from the seed. Not a simulator of the node: disk, mempool and sync are the least
+that the contract allows.
+"""
+
+import hashlib
+import heapq
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import pytest
+
+from consensus.interface import (
+    Accuse,
+    CancelTimer,
+    CaughtUp,
+    CheckPayload,
+    Committee,
+    ConsensusProtocol,
+    Decide,
+    Executed,
+    Height,
+    Ignore,
+    Input,
+    NeedSync,
+    Output,
+    Overdue,
+    PayloadChecked,
+    PayloadReady,
+    PeerConnected,
+    Pending,
+    Persist,
+    Received,
+    Relay,
+    RequestPayload,
+    Send,
+    SetTimer,
+    Setup,
+    Signed,
+    Slot,
+    Started,
+    Ticket,
+    TimerFired,
+)
+from consensus.leaders import sticky
+from consensus.protocols import pbft
+from consensus.protocols.pbft import Message
+from crypto.encoding import Codec, encode
+from crypto.header import ZERO
+from crypto.interface import Digest, NodeId, Signature
+
+OVERDUE_MS = 4_000
+SYNC_STALL_MS = 1_000
+FETCH_MS = 100
+TICK_MS = 200
+_codec: Codec[Signed[Message]] = Codec(Signed[pbft.Message], bytes_max=1 << 26)
+
+Parcel: TypeAlias = tuple[Signed[Message], NodeId | None]
+Hook: TypeAlias = Callable[["Node", Message, NodeId | None], Iterable[Parcel] | None]
+"""Turns what a faulty replica would send into what it does send; None: as it is."""
+
+
+def digest_of(*parts: object) -> Digest:
+    return Digest(hashlib.sha256(repr(parts).encode()).digest())
+
+
+@dataclass(eq=False)
+class Node:
+    """One validator: what is durable, and what dies with the process."""
+
+    name: NodeId
+    remembered: dict[bytes, bytes] = field(default_factory=dict)
+    journal: dict[Slot, Message] = field(default_factory=dict)
+    ledger: list[tuple[tuple[Digest, ...], Digest]] = field(default_factory=list)
+    kept: set[Digest] = field(default_factory=set)
+    mempool: dict[int, int] = field(default_factory=dict)
+    """Transaction to the time of its arrival."""
+    done_with: set[int] = field(default_factory=set)
+
+    protocol: ConsensusProtocol[Message] | None = None
+    run: int = 0
+    queue: deque[Output[Message]] = field(default_factory=deque)
+    timers: dict[str, int] = field(default_factory=dict)
+    decisions: dict[int, Decide] = field(default_factory=dict)
+    decided: int = 0
+    answered: set[Digest] = field(default_factory=set)
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    pending: bool = False
+    paused: list[Callable[[], None]] | None = None
+    moved_ms: int = 0
+    newest_ms: int = -1
+    """Arrival of the latest transaction that was executed."""
+    done: int = 0
+    """Outputs carried out in this run."""
+    die_after: int | None = None
+    """Crash once so many outputs were carried out."""
+    outputs: list[Output[Message]] = field(default_factory=list)
+    """All outputs of all runs."""
+
+    @property
+    def height(self) -> int:
+        return len(self.ledger)
+
+    @property
+    def header(self) -> Digest:
+        return self.ledger[-1][1] if self.ledger else ZERO
+
+    @property
+    def view(self) -> int:
+        assert self.protocol is not None
+        return self.protocol.progress().view
+
+    def said(self, kind: type[Output[Message]]) -> list[Any]:
+        return [output for output in self.outputs if isinstance(output, kind)]
+
+    def reasons(self) -> list[str]:
+        return [output.reason for output in self.said(Ignore)]
+
+
+class Cluster:
+    """`n` validators v1, v2, …; v1 is the primary of view 0."""
+
+    def __init__(self, n: int = 4, seed: int = 0, *, start: bool = True, **options: int) -> None:
+        self.random = random.Random(seed)
+        self.options = pbft.Options(**options)
+        self.committee = Committee(0, tuple(NodeId(f"v{i + 1}") for i in range(n)))
+        self.nodes = {name: Node(name) for name in self.committee.members}
+        self.now = 0
+        self.events: list[tuple[int, int, Callable[[], None]]] = []
+        self.count = 0
+        self.chain: dict[int, tuple[Digest, ...]] = {}
+        self.payloads: dict[Digest, tuple[int, ...]] = {}
+        self.invalid: set[int] = set()
+        self.signatures: set[tuple[NodeId, Message]] = set()
+        self.heard: defaultdict[tuple[NodeId, Slot], set[Message]] = defaultdict(set)
+        self.cut: set[frozenset[NodeId]] = set()
+        self.drop: Callable[[NodeId, NodeId, Message], bool] = lambda *_: False
+        self.loss = self.repeats = 0.0
+        self.delay_ms = (1, 5)
+        self.hooks: dict[NodeId, Hook] = {}
+        self.syncs = True
+        self.submitted = 0
+        if start:
+            for name in self.nodes:
+                self.start(name)
+
+    # --- Time. ---
+
+    def at(self, delay_ms: int, action: Callable[[], None]) -> None:
+        self.count += 1
+        heapq.heappush(self.events, (self.now + delay_ms, self.count, action))
+
+    def run(self, milliseconds: int, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; True as soon as `until` holds."""
+        end = self.now + milliseconds
+        while not until():
+            if not self.events or self.events[0][0] > end:
+                self.now = end
+                return until()
+            self.now, _, action = heapq.heappop(self.events)
+            action()
+        return True
+
+    def reach(self, height: int, *names: str, within_ms: int = 60_000) -> None:
+        """Let time pass until these nodes (all) have executed `height`; fail otherwise."""
+        nodes = [self[name] for name in names or self.nodes]
+        reached = self.run(within_ms, lambda: all(node.height >= height for node in nodes))
+        assert reached, f"height {height} not reached: {self}"
+
+    def later(self, node: Node, delay_ms: int, action: Callable[[], None]) -> None:
+        """Like `at`, but lost when the node crashes, and late while it is paused."""
+        run = node.run
+
+        def act() -> None:
+            if node.run == run and node.protocol is not None:
+                if node.paused is not None:
+                    node.paused.append(act)
+                else:
+                    action()
+
+        self.at(delay_ms, act)
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[NodeId(name)]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{node.name}:h{node.height} {node.protocol.progress()}" if node.protocol
+            else f"{node.name}:h{node.height} down"
+            for node in self.nodes.values()
+        )  # fmt: skip
+        return f"<{self.now} ms {shown}>"
+
+    # --- What happens to the cluster. ---
+
+    def submit(self, count: int = 1, *to: str) -> None:
+        """New transactions, known at once to these nodes (all)."""
+        for _ in range(count):
+            self.submitted += 1
+            for name in to or self.nodes:
+                node = self[name]
+                node.mempool[self.submitted] = self.now
+                self._mempool_changed(node)
+
+    def start(self, name: str) -> None:
+        node = self[name]
+        assert node.protocol is None
+        setup = Setup(node.name, self.committee, sticky.create(sticky.Options()))
+        node.protocol = pbft.create(setup, self.options)
+        node.decided, node.moved_ms, node.pending = node.height, self.now, False
+        self.step(node, Started(dict(node.remembered), Height(node.height), node.header))
+        self._mempool_changed(node)
+        self._tick(node)
+        for other in self.nodes.values():
+            self._connect(node, other)
+
+    def crash(self, *names: str) -> None:
+        for name in names:
+            node = self[name]
+            node.protocol = None
+            node.run += 1
+            node.done, node.die_after, node.paused = 0, None, None
+            for volatile in (node.queue, node.timers, node.decisions, node.answered, node.tickets):
+                volatile.clear()
+
+    def restart(self, *names: str) -> None:
+        for name in names:
+            self.crash(name)
+        for name in names:
+            self.start(name)
+
+    def pause(self, name: str) -> None:
+        """As by SIGSTOP."""
+        self[name].paused = []
+
+    def resume(self, name: str) -> None:
+        node = self[name]
+        postponed, node.paused = node.paused or [], None
+        for action in postponed:
+            action()
+
+    def partition(self, *groups: Sequence[str]) -> None:
+        """Only nodes of one group hear each other. Nodes in no group are alone."""
+        group_of = {name: index for index, group in enumerate(groups) for name in group}
+        self.cut = {
+            frozenset({one, other})
+            for one in self.nodes
+            for other in self.nodes
+            if one != other and group_of.get(one, one) != group_of.get(other, other)
+        }
+
+    def heal(self) -> None:
+        broken, self.cut = self.cut, set()
+        for link in sorted(sorted(link) for link in broken):
+            self._connect(*(self.nodes[name] for name in link))
+
+    def linked(self, one: Node, other: Node) -> bool:
+        both = one is not other and one.protocol is not None and other.protocol is not None
+        return both and frozenset({one.name, other.name}) not in self.cut
+
+    def _connect(self, one: Node, other: Node) -> None:
+        if self.linked(one, other):
+            self.later(one, 1, lambda: self.step(one, PeerConnected(other.name)))
+            self.later(other, 1, lambda: self.step(other, PeerConnected(one.name)))
+
+    # --- The host of one node. ---
+
+    def step(self, node: Node, event: Input[Message]) -> None:
+        assert node.protocol is not None
+        for output in node.protocol.step(event):
+            node.outputs.append(output)
+            match output:  # Duty 5: timers take effect at once.
+                case SetTimer(name=name, delay_ms=delay_ms):
+                    self.count += 1
+                    node.timers[name] = self.count
+                    fire = partial(self._fire, node, name, self.count)
+                    self.later(node, delay_ms, fire)
+                case CancelTimer(name=name):
+                    node.timers.pop(name, None)
+                case _:
+                    if not node.queue:
+                        self.later(node, self.random.randint(0, 1), partial(self._carry, node))
+                    node.queue.append(output)
+
+    def _fire(self, node: Node, name: str, generation: int) -> None:
+        if node.timers.get(name) == generation:
+            del node.timers[name]
+            self.step(node, TimerFired(name))
+
+    def _carry(self, node: Node) -> None:
+        """Duty 1: in order; a crash leaves a prefix."""
+        while node.queue:
+            if node.die_after is not None and node.done >= node.die_after:
+                self.crash(node.name)
+                return
+            self._do(node, node.queue.popleft())
+            node.done += 1
+
+    def _do(self, node: Node, output: Output[Message]) -> None:
+        match output:
+            case Persist(changes=changes):
+                for key, value in changes.items():
+                    node.remembered.pop(key, None)
+                    if value is not None:
+                        node.remembered[key] = value
+            case Send(message=message, to=to):
+                self._send(node, message, to)
+            case Relay(signed=signed, to=to):
+                assert to != node.name
+                self.deliver(node, signed, to)
+            case RequestPayload(ticket=ticket):
+                node.tickets[ticket.height] = ticket
+                self._propose(node)
+            case CheckPayload(ticket=ticket, payload=payload):
+                self._check(node, ticket, payload)
+            case Decide(height=height, payloads=payloads):
+                self._decided(node, output)
+            case NeedSync():
+                self.later(node, 50, lambda: self._sync(node))
+            case _:
+                pass
+
+    def _send(self, node: Node, message: Message, to: NodeId | None) -> None:
+        slot = message.slot()
+        if slot is not None and node.journal.setdefault(slot, message) != message:
+            return  # Duty 2: neither sent nor delivered.
+        signed = self.sign(node.name, message)
+        hook = self.hooks.get(node.name)
+        parcels = hook(node, message, to) if hook else None
+        for parcel, receiver in [(signed, to)] if parcels is None else parcels:
+            for name in self.nodes if receiver is None else [receiver]:
+                if name != node.name:
+                    self.deliver(node, parcel, name)
+        if to in {None, node.name}:  # Duty 3.
+            self.later(node, 0, lambda: self.step(node, Received(node.name, signed)))
+
+    def sign(self, author: NodeId, message: Message) -> Signed[Message]:
+        self.signatures.add((author, message))
+        signed = Signed(author, message, Signature(b"signed" if message.slot() else b""))
+        return _codec.decode(encode(signed))  # What arrives went over the wire.
+
+    def deliver(self, sender: Node, signed: Signed[Message], to: NodeId) -> None:
+        receiver = self.nodes[to]
+        lost = self.random.random() < self.loss or self.drop(sender.name, to, signed.message)
+        if lost or not self.linked(sender, receiver):
+            return
+        for _ in range(2 if self.random.random() < self.repeats else 1):
+            delay_ms = self.random.randint(*self.delay_ms)
+            self.later(receiver, delay_ms, lambda: self._arrive(receiver, sender.name, signed))
+
+    def _arrive(self, node: Node, sender: NodeId, signed: Signed[Message]) -> None:
+        slot = signed.message.slot()
+        if slot is None:
+            assert signed.author == sender
+        elif signed.author != node.name:
+            self.heard[signed.author, slot].add(signed.message)
+        if self._genuine(signed):  # Duty 4.
+            self.step(node, Received(sender, signed))
+
+    def _genuine(self, signed: Signed[Any]) -> bool:
+        own = (signed.author, signed.message) in self.signatures
+        return own and all(self._genuine(item) for item in signed.message.enclosed())
+
+    def _mempool_changed(self, node: Node) -> None:
+        if node.protocol is None or node.paused is not None:
+            return
+        if node.pending != bool(node.mempool):
+            node.pending = bool(node.mempool)
+            self.step(node, Pending(node.pending))
+        self._propose(node)
+
+    def _propose(self, node: Node) -> None:
+        """Duty 6: once, when there is something to order; at once for height 1."""
+        for height, ticket in sorted(node.tickets.items()):
+            taken = {tx for parent in ticket.parents for tx in self.payloads.get(parent, ())}
+            transactions = tuple(tx for tx in node.mempool if tx not in taken)[:8]
+            if transactions or height == 1:
+                del node.tickets[height]
+                self.count += 1
+                payload = digest_of(node.name, self.count, transactions)
+                self.payloads[payload] = transactions if height > 1 else ()
+                node.kept.add(payload)
+                node.answered.add(payload)
+                ready = PayloadReady(ticket, payload)
+                self.later(node, 0, partial(self.step, node, ready))
+
+    def _check(self, node: Node, ticket: Ticket, payload: Digest) -> None:
+        """Duty 6: answered once the bytes are here, from whoever has them."""
+        holders = [node, *(other for other in self.nodes.values() if self.linked(node, other))]
+        if not any(payload in holder.kept for holder in holders):
+            self.later(node, FETCH_MS, lambda: self._check(node, ticket, payload))
+            return
+        valid = not self.invalid.intersection(self.payloads[payload])
+        if valid:
+            node.kept.add(payload)
+            node.answered.add(payload)
+        checked = PayloadChecked(ticket, payload, valid)
+        self.later(node, self.random.randint(0, 2), lambda: self.step(node, checked))
+
+    def _decided(self, node: Node, decision: Decide) -> None:
+        """Duty 7; and the protocol's: in order, once, and only payloads that are here."""
+        assert decision.height == node.decided + 1 or decision.height <= node.height, decision
+        node.decided = max(node.decided, decision.height)
+        assert node.answered.issuperset(decision.payloads), "decided without the bytes"
+        if decision.height > node.height:
+            node.decisions[decision.height] = decision
+            self.later(node, self.random.randint(0, 2), lambda: self._execute(node))
+
+    def _execute(self, node: Node) -> None:
+        decision = node.decisions.pop(node.height + 1, None)
+        if decision is not None:
+            self._store(node, decision.payloads)
+            self.step(node, Executed(Height(node.height), node.header))
+            self._mempool_changed(node)
+            self._execute(node)
+
+    def _store(self, node: Node, payloads: tuple[Digest, ...]) -> None:
+        height = node.height + 1
+        agreed = self.chain.setdefault(height, payloads)
+        assert agreed == payloads, f"fork at {height}, found by {node.name}"
+        node.ledger.append((payloads, digest_of(node.header, payloads)))
+        node.moved_ms = self.now
+        for payload in payloads:
+            for transaction in self.payloads[payload]:
+                node.done_with.add(transaction)
+                arrived = node.mempool.pop(transaction, -1)
+                node.newest_ms = max(node.newest_ms, arrived)
+
+    def _sync(self, node: Node) -> None:
+        """Duty 8: blocks that a quorum executed, from a peer that has them."""
+        heights = sorted(other.height for other in self.nodes.values())
+        certified = heights[-self.committee.quorum]
+        peers = [other for other in self.nodes.values() if self.linked(node, other)]
+        best = max(peers, key=lambda other: other.height, default=None)
+        if best is None:
+            return
+        for payloads, _ in best.ledger[node.height : min(certified, best.height)]:
+            self._store(node, payloads)
+            node.decisions.pop(node.height, None)
+            node.decided = max(node.decided, node.height)
+            self.step(node, CaughtUp(Height(node.height), node.header))
+            self._mempool_changed(node)
+
+    def _tick(self, node: Node) -> None:
+        """What a host does by itself: spread what waits, follow peers, complain of censors."""
+        for other in self.nodes.values():
+            if node.mempool and self.linked(node, other):
+                self._spread(node, other)
+        if self.syncs and self.now - node.moved_ms > SYNC_STALL_MS:
+            self._sync(node)
+        late = [t for t in node.mempool.values() if t < node.newest_ms]
+        if late and self.now - min(late) > OVERDUE_MS:
+            self.step(node, Overdue(len(late)))
+        self.later(node, TICK_MS, lambda: self._tick(node))
+
+    def _spread(self, node: Node, other: Node) -> None:
+        for transaction in node.mempool.keys() - other.mempool.keys() - other.done_with:
+            other.mempool[transaction] = self.now
+            self._mempool_changed(other)
+
+    # --- What must hold in the end. ---
+
+    def check(self, faulty: Iterable[str] = ()) -> None:
+        """Nobody but `faulty` was heard to say two things for one slot, or was accused."""
+        for (author, slot), bodies in self.heard.items():
+            assert author in set(faulty) or len(bodies) == 1, (author, slot, bodies)
+        for node in self.nodes.values():
+            accused = {output.culprit for output in node.said(Accuse)}
+            assert accused <= set(faulty), (node.name, accused)
+
+
+@pytest.fixture(scope="session")
+def make_cluster() -> type[Cluster]:
+    """`make_cluster(n, seed, start=…, **options)`."""
+    return Cluster
