@@ -190,8 +190,9 @@ class Signer:
                     results.append(self._sign(message, changes))
                     durable = True
                 case Attest(height=height, header=header):
+                    # Why no write of its own: the block is on disk already, and a restarted node
+                    # attests what its ledger says. The record rides on the next write.
                     results.append(self._attest(height, header, changes))
-                    durable = True
         if durable and changes:
             self._journal.write(changes)
         elif changes:

@@ -323,7 +323,6 @@ class _Pbft:
         message = signed.message
         entry = self._entry(message.height)
         entry.assigned = signed
-        self._out.append(Persist(log.keep_assigned(signed)))
         if message.payload == NULL or message.height <= self._executed:
             # P17: nothing to check; what was executed was checked, and a new view repeats it.
             self._voted(message)
@@ -352,8 +351,10 @@ class _Pbft:
 
     def _voted(self, message: PrePrepare) -> None:
         """P4: a backup prepares what it accepted and checked; the primary has said so already."""
-        self._entry(message.height).checked = True
-        if not self._leads():
+        entry = self._entry(message.height)
+        entry.checked = True
+        if not self._leads() and entry.assigned is not None:
+            self._out.append(Persist(log.keep_assigned(entry.assigned)))
             self._out.append(Send(Prepare(message.view, message.height, message.payload)))
         self._advance(message.height)
 
