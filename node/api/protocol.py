@@ -25,7 +25,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _overhead_bytes = 0
     """Of the current message, bytes that were no body: head, chunk framing, trailers."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         """Refuse it if there are too many; otherwise the first request's time begins."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections_max:

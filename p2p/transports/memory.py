@@ -3,6 +3,8 @@
 For tests, and for clusters that live on one thread. Frames arrive in later iterations of the
 event loop, whole and in order, at most once. Identity is not proven but given: a network says
 which channel key it has, and everybody believes it. Whoever holds the hub can cut and mend links.
+
+Source: this project.
 """
 
 import asyncio

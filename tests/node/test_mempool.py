@@ -18,7 +18,8 @@ def entry(sender: PublicKey, nonce: int, *, expiry: int = 1000, size: int = 100)
     name = sender + nonce.to_bytes(8, "big")
     transaction = Transaction("c", sender, nonce, expiry, "kv.set", ("k", "v"))
     identity = Digest(hashlib.sha256(b"id" + name).digest())
-    return Entry(name.ljust(size, b"."), Digest(hashlib.sha256(name).digest()), identity, transaction)
+    leaf = Digest(hashlib.sha256(name).digest())
+    return Entry(name.ljust(size, b"."), leaf, identity, transaction)
 
 
 def filled(*entries: Entry, limits: MempoolLimits | None = None, now_ms: float = 0.0) -> Mempool:
