@@ -13,7 +13,6 @@ from crypto.interface import Digest
 from node.events import BlockCommitted, EventStream
 from node.executor import ExecutedBlock, Executor
 from node.payloads import Prepared
-from node.service import Outcome
 from node.workers import Lane, Workers
 from storage.ledger import Ledger
 
@@ -27,7 +26,7 @@ class Chain:
         ledger: Ledger,
         workers: Workers,
         events: EventStream,
-        committed: Callable[[ExecutedBlock, Sequence[Outcome]], None],
+        committed: Callable[[ExecutedBlock], None],
     ) -> None:
         self._executor = executor
         self._ledger = ledger
@@ -95,13 +94,7 @@ class Chain:
 
     def _announce(self, block: ExecutedBlock) -> None:
         header = block.header
-        outcomes = [
-            Outcome(identity, header.height, block.first_index + position, position, receipt)
-            for position, (identity, receipt) in enumerate(
-                zip(block.ids, block.receipts, strict=True)
-            )
-        ]
-        self._committed(block, outcomes)
+        self._committed(block)
         self._events.publish(
             BlockCommitted(
                 header.height,

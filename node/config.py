@@ -61,8 +61,8 @@ class MempoolSection(_Section, frozen=True, kw_only=True):
 
 
 class Batch(_Section, frozen=True, kw_only=True):
-    delay_ms: Annotated[float, Meta(ge=0, le=10_000)] = 20.0
-    """How long a proposal waits to fill up while others are in flight."""
+    delay_ms: Annotated[float, Meta(ge=0, le=10_000)] = 100.0
+    """How long a proposal that is no full block waits for those in flight below it."""
     overdue_ms: Annotated[int, Meta(ge=100)] = 4_000
     """A transaction passed over for so long is evidence that the leader censors."""
     forward_ms: Annotated[int, Meta(ge=10)] = 500

@@ -26,7 +26,6 @@ from node.metrics import Metrics
 from node.payloads import Prepared
 from node.proposals import Proposals
 from node.recorder import Recorder
-from node.service import Outcome
 from node.signer import Signer
 from node.sync import Sync, serve
 from node.verifier import ClaimsOf, Unverifiable, Verifier
@@ -446,15 +445,15 @@ class Node(Generic[M]):
             )
         )
 
-    def committed(self, block: ExecutedBlock, outcomes: Sequence[Outcome]) -> None:
+    def committed(self, block: ExecutedBlock) -> None:
         """A block is certified: clients may rely on it."""
         self.moved_ms = self.now_ms()
         height = block.header.height
         self._own.pop(height, None)
         self.attestations.certified(height)
-        self._metrics.committed(len(outcomes))
+        self._metrics.committed(len(block.ids))
         self._metrics.height(self.chain.executed, height)
-        self.waiters.committed(outcomes)
+        self.waiters.committed(block)
         self._changed.set()
 
     async def _certify(self) -> None:

@@ -1,7 +1,8 @@
 """Answers the protocol's questions about payloads: what to propose, and whether to vote.
 
 A payload is built when there is something to order: at once while nothing else is in flight,
-otherwise when a full block waits or `batch_delay_ms` have passed. Bytes of others' payloads
+otherwise when the heights below are executed, a full block waits, or `batch_delay_ms` have
+passed. So blocks grow with the load, by as much as arrives in one round. Bytes of others' payloads
 arrive as offers, before or after the question; what does not come is asked for, from the
 proposer first and then from everybody.
 """
@@ -48,6 +49,7 @@ class Proposals:
         preparation: Preparation,
         workers: Workers,
         *,
+        executed: int,
         batch_delay_ms: float,
         now_ms: Callable[[], int],
         ready: Callable[[Ticket, Prepared], None],
@@ -65,6 +67,7 @@ class Proposals:
         self._checked = checked
         self._ask = ask
         self._tickets: dict[Ticket, float] = {}
+        self._executed = executed
         self._build_timer: asyncio.TimerHandle | None = None
         self._questions: dict[Digest, _Question] = {}
         self._offers: dict[Digest, tuple[NodeId, bytes]] = {}
@@ -97,9 +100,8 @@ class Proposals:
         waiting = self._mempool.count
         if not waiting:
             return None
-        if ticket.parents:
-            loop = asyncio.get_running_loop()
-            waited_ms = (loop.time() - since) * 1000
+        if ticket.height > self._executed + 1:
+            waited_ms = (asyncio.get_running_loop().time() - since) * 1000
             in_flight = self._payloads.ids(ticket.parents)
             full = waiting - len(in_flight) >= limits.block_transactions_max
             if not full and waited_ms < self._batch_delay_ms:
@@ -161,6 +163,7 @@ class Proposals:
 
     def decided(self, height: int) -> None:
         """Questions and tickets up to `height` need no answer any more."""
+        self._executed = height
         for ticket in [item for item in self._tickets if item.height <= height]:
             del self._tickets[ticket]
         for digest, question in list(self._questions.items()):

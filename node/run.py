@@ -41,9 +41,8 @@ OPERATOR_ERRORS = (
     StorageError,
 )
 
-SWITCH_INTERVAL_S = 0.001
-"""Why not Python's 5 ms: a worker that verified a signature waits for the interpreter lock, and a
-vote must not wait that long behind a batch."""
+COLLECT_AFTER = (50_000, 10, 20)
+"""Why not Python's 700: transactions come and go by the thousand and make no cycles."""
 
 
 def run(path: Path) -> int:
@@ -56,7 +55,7 @@ def run(path: Path) -> int:
         sys.stderr.write(f"error: {error}\n")
         return COULD_NOT
     log = structlog.get_logger().bind(node=config.name)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         with assemble(home, config, genesis, log) as assembled:
             gc.freeze()

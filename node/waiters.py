@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from crypto.interface import Digest
+from node.executor import ExecutedBlock
 from node.service import Outcome
 
 WAITING_IDS_MAX = 200_000
@@ -44,11 +45,15 @@ class Waiters:
     def __init__(self) -> None:
         self._calls: dict[Digest, list[Call]] = {}
 
-    def committed(self, outcomes: Sequence[Outcome]) -> None:
-        """Wake whoever waits for these."""
-        for outcome in outcomes:
-            for call in self._calls.pop(outcome.id, ()):
-                call.add((outcome,))
+    def committed(self, block: ExecutedBlock) -> None:
+        """Wake whoever waits for what is in this block."""
+        if not self._calls:
+            return
+        height, first = block.header.height, block.first_index
+        for position, identity in enumerate(block.ids):
+            for call in self._calls.pop(identity, ()):
+                receipt = block.receipts[position]
+                call.add((Outcome(identity, height, first + position, position, receipt),))
 
     @contextmanager
     def waiting(self, ids: Sequence[Digest]) -> Iterator[Call]:

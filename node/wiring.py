@@ -6,6 +6,7 @@ Reads top to bottom. Nothing here decides anything at run time.
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ from storage.interface import Commitment, Store
 from storage.journal import Journal
 from storage.ledger import Ledger
 from storage.state import State
+
+STRANGER = "bad_ciphertext"
+"""How a handshake with a peer of another genesis, or with other keys, ends."""
 
 VERIFIED_BEYOND_MEMPOOL = 4_096
 """Verified transactions remembered beyond what the mempool holds."""
@@ -176,6 +180,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         payloads,
         preparation,
         workers,
+        executed=ledger.height,
         batch_delay_ms=config.batch.delay_ms,
         now_ms=lambda: time.time_ns() // 1_000_000,
         ready=node.ready,
@@ -311,9 +316,30 @@ def _network(
         place=Place(Address(*address(config.listen.peer, "listen.peer")), remotes),
         limits=Limits(**config.peers.options),
         jitter=random.Random().random,  # noqa: S311 - spreads reconnects, protects nothing
-        report=lambda event, **fields: log.debug(f"network_{event}", **fields),
+        report=_reporter(log),
     )
     return network
+
+
+def _reporter(log: Log) -> Callable[..., None]:
+    """What the network reports, in the log; what an operator has to mend, once per peer aloud."""
+    told: set[object] = set()
+
+    def report(event: str, **fields: object) -> None:
+        log.debug(f"network_{event}", **fields)
+        peer = fields.get("peer")
+        if event == "connected":
+            told.discard(peer)
+        elif fields.get("reason") == STRANGER and peer not in told:
+            told.add(peer)
+            log.warning(
+                "peer_is_of_another_network",
+                **fields,
+                hint="its genesis file or its keys are not those that this node knows; compare "
+                "`assay node show` on both",
+            )
+
+    return report
 
 
 def _monotonic_ms() -> float:
