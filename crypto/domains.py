@@ -32,9 +32,14 @@ def consensus(protocol: str, phase: str) -> Domain:
     return Domain(f"{_CONSENSUS}{protocol}/{phase}")
 
 
-def statement(domain: Domain, genesis: Digest, body: bytes) -> Statement:
-    """What is signed: `body`, for the purpose `domain`, on the network `genesis`."""
+def prefix(domain: Domain, genesis: Digest) -> bytes:
+    """What every statement of a domain and network begins with; the body follows."""
     if len(genesis) != DIGEST_BYTES:
         raise ValueError(f"a genesis digest has {DIGEST_BYTES} bytes, not {len(genesis)}")
     name = domain.encode()
-    return Statement(_MARKER + bytes([len(name)]) + name + genesis + body)
+    return _MARKER + bytes([len(name)]) + name + genesis
+
+
+def statement(domain: Domain, genesis: Digest, body: bytes) -> Statement:
+    """What is signed: `body`, for the purpose `domain`, on the network `genesis`."""
+    return Statement(prefix(domain, genesis) + body)

@@ -131,7 +131,8 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         signer = Signer(
             me, names.index(me), key, journal, genesis.consensus.name, genesis_digest, hash_
         )
-        if signer.attested_height() > ledger.height:
+        # An empty ledger is what the message asks for: it is filled from the peers.
+        if 0 < ledger.height < signer.attested_height():
             raise HomeError(
                 f"{home.data} is older than {home.journal}: height {ledger.height}, but "
                 f"{signer.attested_height()} was attested. It was restored from a copy, or "
