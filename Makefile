@@ -39,10 +39,12 @@ bench: setup ## Measure this machine: throughput, latency, memory
 docs: setup ## Write the generated parts of README.md again
 	@$(BIN)/python tests/test_readme.py
 
-lock: setup ## Resolve pyproject.toml into requirements.lock again
+lock: setup ## Resolve pyproject.toml into the lock files again (all; the image's)
 	@$(BIN)/python -m pip install --quiet 'uv>=0.5'
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 clean: ## Take the demo down; remove it, .venv and all caches
 	@if [ -e $(DEMO)/testnet.json ] && [ -x $(BIN)/assay ]; then \

@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks import cores, load, machine, verify_limit
+from benchmarks import cores, load, machine, profiled, verify_limit
 from benchmarks.figures import NothingMeasured
 from benchmarks.load import Address, Seen
 from benchmarks.report import Measured
 from benchmarks.sampler import Sampler, Samples, own_cpu_seconds, used_between
+from benchmarks.verify_limit import Rate
 from benchmarks.workload import Batch, Workload
 from crypto.genesis import from_json
 from testnet.network import Testnet
@@ -57,6 +58,8 @@ class Plan:
     verify_seconds: float = 2.0
     seed: int = 1
     settings: Mapping[str, Value] = field(default_factory=dict)
+    profile: bool = False
+    """Count what the nodes' processor time goes to; costs a few percent of it."""
 
     @property
     def outstanding(self) -> int:
@@ -82,6 +85,8 @@ def run(plan: Plan, say: Say = lambda _line: None) -> Measured:
         network = Testnet.create(
             folder / "net", plan.nodes, settings=settings, clients=plan.clients
         )
+        if plan.profile:
+            network.command = profiled.command
         with network:
             first_commit_s = network.start()
             return asyncio.run(_measure(plan, network, held, first_commit_s, where, say))
@@ -111,7 +116,8 @@ async def _measure(
     count = max(1, round(plan.latency_rate_s * plan.latency_seconds))
     singles = workload.batches(count + WARM_UP_TRANSACTIONS, 1, _expiry(network))
     await load.open_loop(addresses, singles[count:], plan.latency_rate_s)
-    calm = await load.open_loop(addresses, singles[:count], plan.latency_rate_s)
+    with _account(network, sampler) as quiet:
+        calm = await load.open_loop(addresses, singles[:count], plan.latency_rate_s)
 
     wanted = plan.transactions or _enough(plan, rates)
     say(f"Signing {wanted} transactions")
@@ -139,6 +145,7 @@ async def _measure(
         verify_rates=rates,
         samples=sampler.samples,
         account=account,
+        quiet_account=quiet,
         replicas=plan.nodes,
         cores=len(held),
     )
@@ -146,15 +153,15 @@ async def _measure(
 
 def _verify_rates(
     plan: Plan, network: Testnet, probe: Sequence[Batch], held: Sequence[int], say: Say
-) -> list[float]:
+) -> list[Rate]:
     say(f"Verify limit: {plan.verify_seconds:g} s, one process on each core")
     raws = [raw for batch in probe for raw in batch.raws]
     return verify_limit.measure(network.genesis_file, raws, held, plan.verify_seconds)
 
 
-def _enough(plan: Plan, rates: Sequence[Sequence[float]]) -> int:
+def _enough(plan: Plan, rates: Sequence[Sequence[Rate]]) -> int:
     """More than signature checking would let through, so that the load cannot run dry."""
-    per_s = sum(rates[0]) / plan.nodes
+    per_s = sum(rate.per_s for rate in rates[0]) / plan.nodes
     return round(per_s * plan.seconds * 1.2) + plan.outstanding
 
 
@@ -183,11 +190,14 @@ def _pids(network: Testnet) -> dict[str, int]:
 def _account(network: Testnet, sampler: Sampler) -> Iterator[dict[str, object]]:
     """What the nodes and the load generator spent inside the block."""
     account: dict[str, object] = {}
+    parts = profiled.snapshot([network.home(name) for name in network.names()])
     cpu, own, began = sampler.cpu_seconds(), own_cpu_seconds(), time.monotonic()
     counters = {name: network.client(name).metrics() for name in network.names()}
     yield account
     after = {name: network.client(name).metrics() for name in network.names()}
     account["elapsed_s"] = time.monotonic() - began
+    now = profiled.snapshot([network.home(name) for name in network.names()])
+    account["parts_s"] = profiled.difference(parts, now)
     account["cpu_s"] = used_between(cpu, sampler.cpu_seconds())
     account["generator_cpu_s"] = own_cpu_seconds() - own
     account["metrics"] = {

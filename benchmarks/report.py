@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import figures
+from benchmarks import figures, profiled
 from benchmarks.load import Seen
 from benchmarks.sampler import Samples
+from benchmarks.verify_limit import Rate
 
 FORMAT = 1
 RESULTS = Path(__file__).resolve().parent / "results"
 
 GENERATOR_SHARE_MAX = 0.5
 """Of one core. Above it the load generator itself may be what limits the run."""
+
+CORE_SHARE_MIN = 0.95
+"""Of its core, that a process which does nothing but check signatures must get."""
 
 LATE_MS_MAX = 50.0
 """A generator that falls this far behind its schedule measured itself."""
@@ -31,10 +35,13 @@ class Measured:
     """The latency phase."""
     busy: Seen
     """The throughput phase."""
-    verify_rates: Sequence[Sequence[float]]
-    """Verifications per second of each core, before and after."""
+    verify_rates: Sequence[Sequence[Rate]]
+    """Of each core, before and after."""
     samples: Samples
     account: Mapping[str, object]
+    """What was spent in the throughput phase."""
+    quiet_account: Mapping[str, object]
+    """What was spent in the latency phase."""
     replicas: int
     cores: int
 
@@ -55,10 +62,12 @@ def document(measured: Measured) -> dict[str, object]:
         | {"blocks": len(busy.heights), "again": busy.again, "failures": dict(busy.failures)},
         "latency": asdict(figures.latencies(calm.latencies_ms))
         | {"histogram_ms": figures.histogram(calm.latencies_ms)}
+        | {"blocks": len(calm.heights), "cores_used": round(cores_used(measured.quiet_account), 3)}
         | {"late_ms_max": calm.late_ms_max, "failures": dict(calm.failures)},
-        "verify": {"per_core_s": [list(rates) for rates in measured.verify_rates]},
+        "verify": {"cores": [[asdict(rate) for rate in rates] for rates in measured.verify_rates]},
         "memory": {"at_s": measured.samples.at_s, "rss_mib": measured.samples.rss_mib},
         "account": dict(measured.account),
+        "latency_account": dict(measured.quiet_account),
     }
 
 
@@ -66,7 +75,7 @@ def figures_of(measured: Measured) -> dict[str, float]:
     """The flat figures; the first six are a contract with scripts."""
     busy = measured.busy
     rate = figures.throughput(busy.completions, busy.duration_s)
-    limit = figures.verify_limit(measured.verify_rates, measured.replicas)
+    limit = figures.verify_limit(per_second(measured), measured.replicas)
     times = figures.latencies(measured.calm.latencies_ms)
     return {
         "throughput_tx_s": round(rate.tx_s, 1),
@@ -94,11 +103,14 @@ def cost(measured: Measured) -> dict[str, float]:
         return {}
     per_replica = 1e6 / committed / measured.replicas
     total = sum(cpu.values()) * per_replica
-    verify = _sum(metrics, "assay_verify_seconds_total") * per_replica
+    # Each replica checks each signature once; what one costs was measured in this run.
+    checks = [rate.cpu_us for rates in measured.verify_rates for rate in rates]
+    verify = sum(checks) / len(checks)
     return {
         "cpu_us": round(total, 2),
         "signature_checks_us": round(verify, 2),
         "everything_else_us": round(total - verify, 2),
+        **parts(measured),
         "fsyncs_per_block": round(
             _sum(metrics, "assay_fsync_seconds_count")
             / max(1, len(measured.busy.heights))
@@ -109,6 +121,16 @@ def cost(measured: Measured) -> dict[str, float]:
             _sum(metrics, "assay_peer_bytes_out_total") / committed, 1
         ),
     }
+
+
+def parts(measured: Measured) -> dict[str, float]:
+    """With a profile: microseconds per transaction and replica of each part, largest first."""
+    spent = measured.account.get("parts_s")
+    if not isinstance(spent, dict):
+        return {}
+    scale = 1e6 / measured.busy.committed / measured.replicas
+    largest = profiled.by_part(spent)
+    return {f"part: {name}": round(seconds * scale, 2) for name, seconds in largest.items()}
 
 
 def warnings(measured: Measured) -> list[str]:
@@ -123,12 +145,24 @@ def warnings(measured: Measured) -> list[str]:
         found.append(f"the open loop fell {calm.late_ms_max:.0f} ms behind its schedule")
     for phase, seen in (("latency", calm), ("throughput", busy)):
         found += [f"{phase} phase: {count} x {why}" for why, count in seen.failures.items()]
-    first, last = map(sum, (measured.verify_rates[0], measured.verify_rates[-1]))
+    share = min(rate.core_share for rates in measured.verify_rates for rate in rates)
+    if share < CORE_SHARE_MIN:
+        found.append(
+            f"somebody else used these cores: the verify limit got {100 * share:.0f} % of one, "
+            "so that limit is too low and the ratio too high"
+        )
+    totals = [sum(rates) for rates in per_second(measured)]
+    first, last = totals[0], totals[-1]
     if abs(first - last) > 0.15 * max(first, last):
         found.append("the verify limit changed by more than 15 % during the run: noisy machine")
     if not measured.provenance.get("cores_pinned"):
         found.append("processes could not be held to the cores")
     return found
+
+
+def per_second(measured: Measured) -> list[list[float]]:
+    """Verifications per second of each core, for each repetition."""
+    return [[rate.per_s for rate in rates] for rates in measured.verify_rates]
 
 
 def rss_growth(samples: Samples) -> float:
@@ -139,6 +173,14 @@ def rss_growth(samples: Samples) -> float:
         for series in samples.rss_mib.values()
     ]
     return max(slopes, default=0.0)
+
+
+def cores_used(account: Mapping[str, object]) -> float:
+    """How many cores the nodes kept busy, on average."""
+    cpu, elapsed = account.get("cpu_s"), account.get("elapsed_s")
+    if not isinstance(cpu, dict) or not isinstance(elapsed, float) or elapsed <= 0:
+        return 0.0
+    return float(sum(cpu.values())) / elapsed
 
 
 def generator_share(measured: Measured) -> float:
@@ -176,6 +218,10 @@ def rows(measured: Measured) -> list[tuple[str, str]]:
         ("latency p90", f"{found['latency_p90_ms']:.1f} ms"),
         ("latency p99", f"{found['latency_p99_ms']:.1f} ms"),
         ("latency max", f"{found['latency_max_ms']:.1f} ms"),
+        (
+            "cores then used",
+            f"{cores_used(measured.quiet_account):.2f}, in {len(measured.calm.heights)} blocks",
+        ),
         ("first commit", f"{found['first_commit_s']:.1f} s"),
         ("memory max", f"{found['rss_mib_max']:.0f} MiB per node"),
         ("memory growth", f"{found['rss_growth_mib_per_minute']:.1f} MiB/min (second half)"),
@@ -185,6 +231,7 @@ def rows(measured: Measured) -> list[tuple[str, str]]:
     if spent:
         checks, total = spent["signature_checks_us"], spent["cpu_us"]
         lines.append(("cpu", f"{total:.0f} µs per transaction and replica, {checks:.0f} in checks"))
+        lines += [(name, f"{value:.1f} µs") for name, value in parts(measured).items()]
     return lines
 
 

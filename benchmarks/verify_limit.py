@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cores
@@ -28,10 +29,25 @@ SAMPLE = 1024
 SLACK_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One core, measured once."""
+
+    per_s: float
+    """Verifications in a second."""
+    core_share: float
+    """How much of the core the measuring process got; well below 1: somebody else was there."""
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor time of one verification."""
+        return 1e6 * self.core_share / self.per_s
+
+
 def measure(
     genesis: Path, raws: Sequence[bytes], on_cores: Sequence[int], seconds: float
-) -> list[float]:
-    """Verifications per second of each core, all at the same time.
+) -> list[Rate]:
+    """The rate of each core, all at the same time.
 
     Raises `NothingMeasured` if a measuring process fails.
     """
@@ -46,7 +62,7 @@ def measure(
                 assert child.stdin is not None
                 child.stdin.write("go\n")
                 child.stdin.flush()
-            return [float(_line(child)) for child in children]
+            return [Rate(*map(float, _line(child).split())) for child in children]
         finally:
             for child in children:
                 child.kill()
@@ -88,12 +104,12 @@ def main(words: Sequence[str]) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     count, position = 0, 0
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     while (elapsed := time.perf_counter() - began) < float(seconds):
         scheme.verify_batch(chunks[position])
         count += len(chunks[position])
         position = (position + 1) % len(chunks)
-    print(count / elapsed, flush=True)
+    print(count / elapsed, (time.process_time() - used) / elapsed, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crypto.interface import Digest
+from testnet.errors import WrongUse
 from testnet.wallet import Wallet
 
 KEYS_PER_CLIENT = 2_500
@@ -58,7 +59,7 @@ class Workload:
         return signed.raw, signed.id
 
     def _padding(self, expiry: int) -> int:
-        """How long the value has to be for the exact size. Raises `ValueError` if it cannot."""
+        """How long the value has to be for the exact size. Raises `WrongUse` if it cannot."""
         for pad in range(VALUE_MAX):
             key = f"{0:04d}/{0:06d}"
             sample = self._wallets[0].sign(METHOD, key, "0" * pad, expiry=expiry, nonce=NONCE_MIN)
@@ -67,4 +68,4 @@ class Workload:
                 return pad
             if missing < 0:
                 break
-        raise ValueError(f"no {METHOD} transaction has {self._size} bytes with these keys")
+        raise WrongUse(f"no {METHOD} transaction has {self._size} bytes; choose another --size")

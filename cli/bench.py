@@ -53,6 +53,9 @@ def node(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in testnet up.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also what the nodes' processor time goes to.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="DIR", help="Where the result file goes.")
     ] = None,
@@ -83,6 +86,7 @@ def node(
         on_cores=chosen,
         seed=seed,
         settings=parse(settings or []),
+        profile=profile,
     )
     measured = node_bench.run(plan, out.progress)
     out.progress_end()

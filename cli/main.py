@@ -14,7 +14,6 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-
 from typing import Annotated
 
 import typer

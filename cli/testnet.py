@@ -78,6 +78,48 @@ def up(
 
 
 @app.command()
+def init(
+    directory: Directory,
+    hosts: Annotated[
+        str, typer.Option("--hosts", metavar="H1,H2,...", help="Where v1, v2, ... will run.")
+    ],
+    base_port: BasePort = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Make keys, genesis and homes of a network that runs in containers or on other machines.
+
+    Starts nothing. Where the network exists already, it is left as it is. Each home is carried to
+    its host and run there with `assay node run`.
+
+    \b
+    Example:
+      assay testnet init --dir net --hosts v1,v2,v3,v4
+    """
+    from crypto.genesis import digest
+    from testnet import hosts as elsewhere
+    from testnet.ports import BASE_PORT
+    from testnet.settings import parse
+
+    out = Output(as_json=as_json)
+    named = hosts.split(",")
+    made = elsewhere.make(directory, named, base_port or BASE_PORT, parse(settings or []))
+    genesis = elsewhere.genesis_of(directory)
+    names = [validator.name for validator in genesis.validators]
+    word = "made" if made else "there already"
+    out.say(f"{genesis.chain}: {len(names)} homes in {directory}, {word}")
+    out.give(
+        {
+            "directory": str(directory),
+            "chain": genesis.chain,
+            "genesis": digest(genesis).hex(),
+            "made": made,
+            "nodes": [{"name": name, "home": str(directory / name)} for name in names],
+        }
+    )
+
+
+@app.command()
 def status(
     directory: Directory,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,

@@ -32,8 +32,9 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     started: float | None = None
     ended: str = ""
-    """How this tool ended it, if it did: `exit by signal 9`, `stopped`."""
+    """How it ended: `exit by signal 9`, `stopped`, or `ended by itself` and its last word."""
     ended_at: float | None = None
+    """When this tool ended it; None if it ended by itself, or never ran."""
 
     @property
     def process(self) -> ProcessId | None:

@@ -55,6 +55,9 @@ class Testnet:
 
     __test__: ClassVar[bool] = False  # pytest: this is no test class
 
+    command: Callable[[Path], list[str]] = staticmethod(process.node_command)
+    """From a node's home to the command that runs it; its words must contain the home."""
+
     def __init__(self, directory: Path, env: Mapping[str, str] | None = None) -> None:
         self.directory = directory.resolve()
         self._env = dict(env or {})
@@ -155,9 +158,9 @@ class Testnet:
         validators = [each for each in network.nodes if each.role == "validator"]
 
         def is_ready() -> bool:
-            for entry in self.manifest.nodes:
-                if entry.pid is not None and _life(entry) is Life.DOWN:
-                    raise NodeDied(self._obituary(entry))
+            for entry in self._buried().nodes:
+                if entry.pid is None and entry.ended and entry.ended_at is None:
+                    raise NodeDied(f"{entry.name} {entry.ended}")
             rows = [self._row(entry) for entry in validators]
             ready = [row for row in rows if row.height and len(row.peers or ()) + 1 >= quorum]
             return len(ready) >= quorum
@@ -238,7 +241,7 @@ class Testnet:
         def answers() -> bool:
             entry = self.manifest.node(name)
             if _life(entry) is Life.DOWN:
-                raise NodeDied(self._obituary(entry))
+                raise NodeDied(f"{name} {entry.ended or self._obituary(entry)}")
             return self._row(entry).answers
 
         self.wait(answers, f"{name} answers", timeout_s)
@@ -247,7 +250,7 @@ class Testnet:
 
     def status(self) -> NetworkStatus:
         """What every node says, and what follows from it."""
-        network = self.manifest
+        network = self._buried()
         return status.summarise([self._row(each) for each in network.nodes], network.quorum)
 
     def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -329,10 +332,24 @@ class Testnet:
                 if change.value != before:
                     manifest.save(self.directory, change.value)
 
+    def _buried(self) -> Manifest:
+        """The manifest, without the process numbers of nodes that ended by themselves."""
+        network = self.manifest
+        if not any(each.pid is not None and _life(each) is Life.DOWN for each in network.nodes):
+            return network
+        with self._changing() as change:
+            for entry in change.value.nodes:
+                if entry.pid is not None and _life(entry) is Life.DOWN:
+                    gone = msgspec.structs.replace(
+                        entry, pid=None, started=None, ended=self._obituary(entry)
+                    )
+                    change.value = change.value.with_node(gone)
+            return change.value
+
     def _spawned(self, entry: NodeEntry, env: Mapping[str, str]) -> NodeEntry:
         home = self.directory / entry.name
         identity = process.spawn(
-            process.node_command(home),
+            self.command(home),
             log=home / LOG_FILE,
             mark=str(home),
             env={**self._env, **env},
@@ -388,16 +405,14 @@ class Testnet:
                 return "paused"
             case Life.DOWN if entry.ended_at is not None:
                 return f"{entry.ended}, {_ago(time.time() - entry.ended_at)} ago"
-            case Life.DOWN if entry.pid is not None:
-                return self._obituary(entry)
             case Life.DOWN:
-                return "not started"
+                return entry.ended or "not started"
 
     def _obituary(self, entry: NodeEntry) -> str:
         """Why a node that nobody ended is gone."""
         how = process.exit_text(entry.process) if entry.process is not None else ""
         word = words.last_word(self.directory / entry.name / LOG_FILE)
-        text = f"{entry.name} ended by itself" + (f" ({how})" if how else "")
+        text = "ended by itself" + (f" ({how})" if how else "")
         return f"{text}; its last word: {word or 'nothing'}"
 
 

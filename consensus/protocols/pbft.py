@@ -656,7 +656,9 @@ class _Pbft:
 
     def _set_timers(self) -> None:
         """P19: timers run while something waits, and never while idle."""
-        waits = self._pending or self._in_flight()
+        # Why height 1: it needs no transaction, so it is due from the start. A primary that came up
+        # alone and left its view would otherwise be the only one that ever leaves it.
+        waits = self._pending or self._in_flight() or not self._executed
         if waits and not self._changing and _VIEW_TIMER not in self._timers:
             self._start(_VIEW_TIMER, self._timeout_ms)
         if not waits and not self._changing:

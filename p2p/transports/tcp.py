@@ -372,5 +372,9 @@ class TcpNetwork:
         # Strangers can cause refusals at any rate; they are reported once per interval.
         refused = self.counters.refused.total()
         if refused != self._refused_reported:
-            self._report("refused", count=refused - self._refused_reported)
+            self._report(
+                "refused",
+                count=refused - self._refused_reported,
+                totals=", ".join(f"{why} {n}" for why, n in self.counters.refused.items()),
+            )
             self._refused_reported = refused

@@ -85,10 +85,13 @@ def create(options: Options, path: Path) -> Store:
 
 
 def _named(error: Exception, path: Path) -> StorageError:
-    text = str(error).replace("\n", " ")
+    detail = error.args[0] if error.args else ""
+    text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+    text = text.replace("\n", " ")
     if "lock" in text.lower():
         return Locked(f"{path} is open in another process; stop that node first")
-    if isinstance(error, plyvel.CorruptionError):
+    # Why the words: reading behind the end of a file that was cut short is an "IO error" here.
+    if isinstance(error, plyvel.CorruptionError) or text.endswith("Invalid argument"):
         return Corrupted(
             f"{path} is corrupt ({text}). Check it with `assay node fsck`, or empty it: the node "
             "catches up from its peers"

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -134,8 +135,6 @@ def test_the_answer_no_is_1_with_its_facts_in_the_object(
 
 
 def test_every_named_error_exists() -> None:
-    import importlib
-
     for name in main.EXIT_CODES:
         module, _, kind = name.partition(":")
         assert issubclass(getattr(importlib.import_module(module), kind), Exception)

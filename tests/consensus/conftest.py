@@ -52,7 +52,7 @@ from consensus.interface import (
 )
 from consensus.leaders import sticky
 from consensus.protocols import pbft
-from consensus.protocols.pbft import Message
+from consensus.protocols._pbft_messages import Message
 from crypto.encoding import Codec, encode
 from crypto.header import ZERO
 from crypto.interface import Digest, NodeId, Signature
@@ -61,7 +61,7 @@ OVERDUE_MS = 4_000
 SYNC_STALL_MS = 1_000
 FETCH_MS = 100
 TICK_MS = 200
-_codec: Codec[Signed[Message]] = Codec(Signed[pbft.Message], bytes_max=1 << 26)
+_codec: Codec[Signed[Message]] = Codec(Signed[Message], bytes_max=1 << 26)
 
 Parcel: TypeAlias = tuple[Signed[Message], NodeId | None]
 Hook: TypeAlias = Callable[["Node", Message, NodeId | None], Iterable[Parcel] | None]
@@ -80,7 +80,8 @@ class Node:
     remembered: dict[bytes, bytes] = field(default_factory=dict)
     journal: dict[Slot, Message] = field(default_factory=dict)
     ledger: list[tuple[tuple[Digest, ...], Digest]] = field(default_factory=list)
-    kept: set[Digest] = field(default_factory=set)
+    kept: dict[Digest, None] = field(default_factory=dict)
+    """Payloads whose bytes are durable here."""
     mempool: dict[int, int] = field(default_factory=dict)
     """Transaction to the time of its arrival."""
     done_with: set[int] = field(default_factory=set)
@@ -128,7 +129,7 @@ class Node:
 class Cluster:
     """`n` validators v1, v2, …; v1 is the primary of view 0."""
 
-    def __init__(self, n: int = 4, seed: int = 0, *, start: bool = True, **options: int) -> None:
+    def __init__(self, n: int = 4, seed: int = 0, **options: int) -> None:
         self.random = random.Random(seed)
         self.options = pbft.Options(**options)
         self.committee = Committee(0, tuple(NodeId(f"v{i + 1}") for i in range(n)))
@@ -148,9 +149,8 @@ class Cluster:
         self.hooks: dict[NodeId, Hook] = {}
         self.syncs = True
         self.submitted = 0
-        if start:
-            for name in self.nodes:
-                self.start(name)
+        for name in self.nodes:
+            self.start(name)
 
     # --- Time. ---
 
@@ -315,13 +315,16 @@ class Cluster:
                 self._send(node, message, to)
             case Relay(signed=signed, to=to):
                 assert to != node.name
-                self.deliver(node, signed, to)
+                hook = self.hooks.get(node.name) if signed.author == node.name else None
+                parcels = hook(node, signed.message, to) if hook else None
+                for parcel, _ in [(signed, to)] if parcels is None else parcels:
+                    self.deliver(node, parcel, to)
             case RequestPayload(ticket=ticket):
                 node.tickets[ticket.height] = ticket
                 self._propose(node)
             case CheckPayload(ticket=ticket, payload=payload):
                 self._check(node, ticket, payload)
-            case Decide(height=height, payloads=payloads):
+            case Decide():
                 self._decided(node, output)
             case NeedSync():
                 self.later(node, 50, lambda: self._sync(node))
@@ -387,7 +390,7 @@ class Cluster:
                 self.count += 1
                 payload = digest_of(node.name, self.count, transactions)
                 self.payloads[payload] = transactions if height > 1 else ()
-                node.kept.add(payload)
+                node.kept[payload] = None
                 node.answered.add(payload)
                 ready = PayloadReady(ticket, payload)
                 self.later(node, 0, partial(self.step, node, ready))
@@ -400,7 +403,7 @@ class Cluster:
             return
         valid = not self.invalid.intersection(self.payloads[payload])
         if valid:
-            node.kept.add(payload)
+            node.kept[payload] = None
             node.answered.add(payload)
         checked = PayloadChecked(ticket, payload, valid)
         self.later(node, self.random.randint(0, 2), lambda: self.step(node, checked))
@@ -462,7 +465,7 @@ class Cluster:
         self.later(node, TICK_MS, lambda: self._tick(node))
 
     def _spread(self, node: Node, other: Node) -> None:
-        for transaction in node.mempool.keys() - other.mempool.keys() - other.done_with:
+        for transaction in sorted(node.mempool.keys() - other.mempool.keys() - other.done_with):
             other.mempool[transaction] = self.now
             self._mempool_changed(other)
 
@@ -479,5 +482,5 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def make_cluster() -> type[Cluster]:
-    """`make_cluster(n, seed, start=…, **options)`."""
+    """`make_cluster(n, seed, **options)`: `options` are those of the protocol."""
     return Cluster

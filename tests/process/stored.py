@@ -45,10 +45,12 @@ def assert_one_chain(net: Testnet, names: Sequence[str] | None = None) -> int:
     return min(map(len, chains.values()))
 
 
-def assert_nothing_lost(net: Testnet, told: Sequence[Acknowledged]) -> None:
+def assert_nothing_lost(
+    net: Testnet, told: Sequence[Acknowledged], names: Sequence[str] | None = None
+) -> None:
     """Every acknowledged transaction is on every node's disk, where clients were told."""
     assert told
-    for name in net.names():
+    for name in names or net.names():
         with ledger(net, name) as opened:
             places = opened.find_many([Digest(bytes.fromhex(each.id)) for each in told])
             for each, place in zip(told, places, strict=True):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,11 @@ def test_nodes_agree_on_every_header_and_prove_it_to_outsiders(lab: Lab, tmp_pat
     assert verify(bundle, genesis).returncode == 0
     assert_one_chain(net)
     assert_nothing_lost(net, told)
+    elsewhere = replace(told[0], index=told[0].index + 1)
+    with pytest.raises(AssertionError, match="not Acknowledged"):
+        assert_nothing_lost(net, [elsewhere])
+    with pytest.raises(AssertionError, match="lacks"):
+        assert_nothing_lost(net, [replace(told[0], id="00" * 32)])
 
 
 def test_a_proof_of_a_rejected_transaction_says_that_it_was_rejected(

@@ -62,6 +62,24 @@ def test_a_paused_primary_is_replaced_and_follows_when_resumed(lab: Lab) -> None
     assert_nothing_lost(net, load.acknowledged)
 
 
+def test_a_primary_that_comes_up_long_before_the_others_holds_nothing_up(lab: Lab) -> None:
+    net = lab.network()
+    first, *others = net.names()
+    net.start_node(first)
+    net.wait_answer(first)
+    assert primary(net) == first
+    # It proposes to nobody, and leaves its view alone.
+    net.wait(lambda: net.client(first).status()["view"] > 0, f"{first} leaves its view", 10)
+    for name in others:
+        net.start_node(name)
+    net.wait_ready(20)
+    with Load(net) as load:
+        load.wait_more(20, 20)
+    wait_same_height(net)
+    net.down()
+    assert_nothing_lost(net, load.acknowledged)
+
+
 def test_all_nodes_killed_at_once_go_on_from_where_they_were(lab: Lab) -> None:
     net = lab.running()
     with Load(net, threads=4) as load:

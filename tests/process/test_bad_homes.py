@@ -15,8 +15,10 @@ from testnet.network import Testnet
 from testnet.process import ROOT
 from tests.process.lab import Lab, wait_same_height
 from tests.process.load import Load
+from tests.process.stored import assert_nothing_lost, assert_one_chain
 
-BLOCKS = 20
+OLDER = "older"
+"""In the directory of the grown network: what v1 had stored some blocks ago."""
 
 
 def run(home: Path) -> "subprocess.CompletedProcess[str]":
@@ -44,8 +46,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Testnet:
     try:
         net.start()
         with Load(net) as load:
-            while load.acknowledged == [] or load.acknowledged[-1].height < BLOCKS:
-                load.wait_more(1, 30)
+            load.wait_more(20, 30)
+        net.down()
+        shutil.copytree(Home(net.home("v1")).data, net.directory / OLDER)
+        net.start()
+        with Load(net) as load:
+            load.wait_more(100, 30)
         wait_same_height(net)
     finally:
         made.down()
@@ -58,19 +64,22 @@ def home(grown: Testnet, tmp_path: Path) -> Home:
     return Home(Path(shutil.copytree(grown.home("v1"), tmp_path / "v1")))
 
 
-def test_a_data_directory_that_is_in_use_is_refused(lab: Lab) -> None:
-    net = lab.running()
-    refused(net.home("v1"), "is open in another process; stop that node first")
-    assert net.client("v1").status()["height"] >= 1
-
-
-def test_a_journal_that_is_in_use_is_refused(lab: Lab) -> None:
-    net = lab.running()
+def test_what_a_running_node_uses_is_refused_to_another_one(lab: Lab, tmp_path: Path) -> None:
+    net = lab.running(1)
     home = Home(net.home("v1"))
-    shutil.rmtree(copy := home.path.parent / "copy", ignore_errors=True)
-    shutil.copytree(home.path, copy, ignore=shutil.ignore_patterns("data", "journal"))
-    os.symlink(home.journal.parent, copy / "journal")
-    refused(copy, "journal", "is open in another process; stop that node first")
+    in_use = "is open in another process; stop that node first"
+    refused(home.path, str(home.data), in_use)
+    # Another data directory, and the same journal: what would sign twice.
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.path, copy.path, ignore=shutil.ignore_patterns("data", "journal"))
+    copy.journal.parent.symlink_to(home.journal.parent)
+    refused(copy.path, "journal", in_use)
+    # Nothing in common but the addresses.
+    copy.journal.parent.unlink()
+    refused(copy.path, "address", "is in use")
+    assert net.client("v1").submit(
+        net.wallet().sign("kv.set", "k", "v", expiry=500).raw, wait=True
+    )["accepted"]
 
 
 def test_a_data_directory_of_another_network_is_refused(lab: Lab, home: Home) -> None:
@@ -93,10 +102,30 @@ def test_a_data_directory_that_is_something_else_is_refused(home: Home) -> None:
     refused(home.path, str(home.data), "corrupt")
 
 
-def test_a_ledger_that_is_older_than_its_journal_is_refused(home: Home) -> None:
+def test_a_ledger_that_is_older_than_its_journal_is_refused(home: Home, grown: Testnet) -> None:
     shutil.rmtree(home.data)
-    home.data.mkdir()
-    refused(home.path, "is older than", "was attested", "Empty")
+    shutil.copytree(grown.directory / OLDER, home.data)
+    refused(home.path, "is older than", "was attested", f"Empty {home.data}")
+
+
+def test_the_advice_for_a_ledger_that_is_too_old_works(lab: Lab) -> None:
+    net = lab.running()
+    with Load(net) as load:
+        load.wait_more(20, 30)
+        net.stop_node("v4")
+        home = Home(net.home("v4"))
+        shutil.rmtree(home.data)
+        home.data.mkdir()
+        net.start_node("v4")
+        net.wait_answer("v4")
+        load.wait_more(20, 30)
+        wait_same_height(net)
+        net.kill("v2")  # from here on, v4 has to vote
+        load.wait_more(20, 30)
+    wait_same_height(net)
+    net.down()
+    assert_one_chain(net)
+    assert_nothing_lost(net, load.acknowledged, ["v1", "v3", "v4"])
 
 
 def test_a_truncated_table_of_the_store_is_refused(home: Home) -> None:
@@ -122,17 +151,20 @@ def test_damage_in_the_middle_of_the_journal_is_refused(home: Home) -> None:
 
 
 def test_a_torn_end_of_the_journal_is_cut_off_and_the_node_runs(lab: Lab) -> None:
-    net = lab.running()
+    net = lab.running(1)
     with Load(net) as load:
         load.wait_more(20, 30)
-    net.down()
-    home = Home(net.home("v1"))
-    raw = home.journal.read_bytes()
-    home.journal.write_bytes(raw + raw[-40:-3])
+    net.kill("v1")
+    journal = Home(net.home("v1")).journal
+    whole = journal.read_bytes()
+    # A record of 100 bytes, of which the crash left 37.
+    journal.write_bytes(whole + (100).to_bytes(4, "big") + bytes(33))
     net.start()
-    net.wait_answer("v1")
-    with Load(net) as load:
-        load.wait_more(20, 30)
+    with Load(net) as more:
+        more.wait_more(20, 30)
+    net.down()
+    assert journal.read_bytes().startswith(whole)
+    assert_nothing_lost(net, [*load.acknowledged, *more.acknowledged])
 
 
 def test_a_key_file_that_others_can_read_is_refused(home: Home) -> None:
@@ -179,14 +211,3 @@ def test_a_damaged_genesis_file_is_refused(home: Home) -> None:
 
 def test_a_home_that_is_not_there_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "no such directory; make it with `assay node init`")
-
-
-def test_a_port_that_is_taken_is_refused(lab: Lab, tmp_path: Path) -> None:
-    net = lab.network(1)
-    net.start()
-    home = Home(Path(shutil.copytree(net.home("v1"), tmp_path / "copy")))
-    shutil.rmtree(home.data)
-    shutil.rmtree(home.journal.parent)
-    home.data.mkdir()
-    home.journal.parent.mkdir()
-    refused(home.path, net.manifest.node("v1").peer.split(":")[1])

@@ -29,7 +29,7 @@ def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the base class calls it so
+        def do_GET(self) -> None:
             length = int(self.headers.get("content-length", "0"))
             told.requests.append((self.command, self.path, self.rfile.read(length)))
             self.send_response(told.status)
@@ -106,7 +106,7 @@ def test_an_answer_that_is_no_object_is_refused(
 
 def test_a_node_that_is_not_there_is_named() -> None:
     with Client("http://127.0.0.1:9", timeout_s=1) as client:
-        with pytest.raises(Unreachable, match="127.0.0.1:9 is not up"):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 is not up"):
             client.status()
         assert not client.is_ready()
 

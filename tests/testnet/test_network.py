@@ -14,6 +14,7 @@ from testnet.errors import NotANetwork, PortsInUse, Unreachable, WrongUse
 from testnet.keyring import read
 from testnet.network import Testnet
 from testnet.process import Life
+from testnet.settings import Value
 
 
 def test_a_network_has_the_layout_that_scripts_rely_on(made: Testnet) -> None:
@@ -73,7 +74,7 @@ def test_every_node_knows_where_the_others_are(made: Testnet) -> None:
 
 
 def test_settings_reach_genesis_and_node_files(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Value] = {
         "hash": "blake3",
         "lab": True,
         "engine": "sqlite",
