@@ -176,6 +176,7 @@ def test_a_replica_that_was_shown_into_a_view_stays_in_it_over_a_restart(
     """v4 took no part in the view change. Had it forgotten, it would vote in the old view again."""
     cluster = make_cluster()
     cluster.reach(1)
+    cluster.run(1_000)
     cluster.partition(["v1", "v2", "v3"], ["v4"])
     for name in ("v2", "v3"):
         cluster.step(cluster[name], Overdue(1))
