@@ -102,8 +102,12 @@ class Mempool:
             queues = still
         return taken
 
-    def remove(self, ids: Iterable[Digest], now_ms: float) -> None:
-        """They were decided (in whatever way): forget them, but recognise them for a while."""
+    def remove(self, ids: Iterable[Digest], now_ms: float) -> float:
+        """They were decided (in whatever way): forget them, but recognise them for a while.
+
+        Returns how long the one of them that waited longest was here, in ms; 0 if none was.
+        """
+        oldest_ms = now_ms
         for identity in ids:
             self._recent[identity] = None
             waiting = self._by_id.pop(identity, None)
@@ -112,6 +116,7 @@ class Mempool:
             entry = waiting.entry
             self.bytes -= len(entry.raw)
             self._newest_decided_ms = max(self._newest_decided_ms, waiting.arrived_ms)
+            oldest_ms = min(oldest_ms, waiting.arrived_ms)
             sender = self._senders[entry.transaction.sender]
             sender.decided_ms = now_ms
             del sender.waiting[identity]
@@ -122,6 +127,7 @@ class Mempool:
                 del self._senders[entry.transaction.sender]
         while len(self._recent) > self._limits.recent_max:
             self._recent.popitem(last=False)
+        return now_ms - oldest_ms
 
     def drop_expired(self, height: int, now_ms: float) -> int:
         """Forget what can no longer be executed at `height` or later; how many those were."""

@@ -63,7 +63,9 @@ class Metrics:
         self._mempool_count = self._gauge("mempool_transactions", "Transactions that wait")
         self._mempool_bytes = self._gauge("mempool_bytes", "Bytes of transactions that wait")
         self._latency = self._histogram(
-            "commit_latency_seconds", "From admission here to the certificate", _LATENCY_SECONDS
+            "commit_latency_seconds",
+            "From admission here to execution, of the oldest transaction of each block",
+            _LATENCY_SECONDS,
         )
         self._fsync = self._histogram("fsync_seconds", "Durable writes", _FSYNC_SECONDS)
         self._sync_local = self._gauge("sync_height", "Height reached while catching up")
@@ -112,7 +114,7 @@ class Metrics:
         self._mempool_bytes.set(size_bytes)
 
     def latencies(self, seconds: Sequence[float]) -> None:
-        """From admission to certificate; a sample of each block is enough."""
+        """From admission to execution; one of each block is enough."""
         for value in seconds:
             self._latency.observe(value)
 

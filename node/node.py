@@ -109,6 +109,7 @@ class Node(Generic[M]):
         self.now_ms = now_ms
         self.waiters = Waiters()
         self._own: dict[int, Attestation] = {}
+        self._traffic = (0, 0)
         self._serving: set[NodeId] = set()
         self._certificates: asyncio.Queue[Certificate] = asyncio.Queue()
         self._fatal: asyncio.Future[None] | None = None
@@ -461,7 +462,9 @@ class Node(Generic[M]):
             await self.chain.certify(await self._certificates.get())
 
     def _stored(self, block: ExecutedBlock) -> None:
-        self.mempool.remove(block.ids, self.now_ms())
+        waited_ms = self.mempool.remove(block.ids, self.now_ms())
+        if waited_ms > 0:
+            self._metrics.latencies((waited_ms / 1000,))
         self.proposals.decided(block.header.height)
         self.proposals.wake()
         self._pending()
@@ -482,10 +485,20 @@ class Node(Generic[M]):
             except TimeoutError:
                 pass
             self._changed.clear()
-            frame = encode(self._status())
+            status = self._status()
+            self._metrics.view(status.view)
+            self._count_traffic()
+            frame = encode(status)
             for peer in self._network.connected():
                 self._network.send(peer.name, frame)
             await asyncio.sleep(STATUS_INTERVAL_S)
+
+    def _count_traffic(self) -> None:
+        traffic = self._network.traffic()
+        came, went = traffic[0] - self._traffic[0], traffic[1] - self._traffic[1]
+        self._traffic = traffic
+        self._metrics.bytes_in(came)
+        self._metrics.bytes_out(went)
 
     def _status(self) -> StatusReport:
         view = 0

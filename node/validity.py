@@ -6,8 +6,9 @@ duplicates, ownership, balance) becomes a receipt instead.
 """
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -78,7 +79,9 @@ class Validity:
         scheme: SignatureScheme,
         hash_: Hash,
         verified: Verified,
+        counted: Callable[[int, float], None] = lambda _count, _seconds: None,
     ) -> None:
+        self._counted = counted
         self._verified = verified
         self._genesis = genesis
         self._prefix = domains.prefix(domains.TRANSACTION, genesis_digest)
@@ -94,7 +97,10 @@ class Validity:
         """The verdict on each, in order. Signatures are verified in one batch, and once."""
         verdicts = [self._form(raw) for raw in raws]
         formed = [verdict for verdict in verdicts if isinstance(verdict, _Formed)]
+        began = time.perf_counter()
         valid = self._scheme.verify_batch([item.claim for item in formed])
+        if formed:
+            self._counted(len(formed), time.perf_counter() - began)
         self._verified.add([item.entry for item, good in zip(formed, valid, strict=True) if good])
         remaining = iter(valid)
         return [

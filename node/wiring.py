@@ -116,17 +116,26 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     # Storage, and what executes on it.
     engine = Mechanism(name=config.storage.engine, options=dict(config.storage.options))
     store: Store = make(Kind.ENGINE, engine, home.data)
-    ledger = Ledger.open(store, genesis_digest, hash_, commitment, sync=config.storage.sync)
+    metrics = Metrics()
+    ledger = Ledger.open(
+        store,
+        genesis_digest,
+        hash_,
+        commitment,
+        sync=config.storage.sync,
+        wrote=metrics.fsync,
+    )
     state = State(store, commitment)
     executor = Executor(genesis, ledger, state, applications, hash_)
     workers = ThreadWorkers(config.client_threads)
-    metrics = Metrics()
     events = EventStream()
 
     # The validator's key and journal; an observer has neither.
     signer = None
     if role is Role.VALIDATOR:
-        journal = Journal.open(home.journal, genesis_digest, sync=config.storage.sync)
+        journal = Journal.open(
+            home.journal, genesis_digest, sync=config.storage.sync, wrote=metrics.fsync
+        )
         key = _key(home, config, scheme, keys[me])
         signer = Signer(
             me, names.index(me), key, journal, genesis.consensus.name, genesis_digest, hash_
@@ -159,7 +168,9 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         )
     )
     verified = Verified(config.mempool.count_max + VERIFIED_BEYOND_MEMPOOL)
-    validity = Validity(genesis, genesis_digest, applications, client_scheme, hash_, verified)
+    validity = Validity(
+        genesis, genesis_digest, applications, client_scheme, hash_, verified, metrics.verified
+    )
     preparation = Preparation(genesis, validity, hash_)
     payloads = Payloads()
     chain = Chain(executor, ledger, workers, events, node.committed)
@@ -202,7 +213,9 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         host = Host(machine, me, signer, chain, payloads, proposals, workers, node)
 
     # What is verified, certified and caught up.
-    verifier = Verifier(scheme, workers, network.pause_reading, network.resume_reading)
+    verifier = Verifier(
+        scheme, workers, network.pause_reading, network.resume_reading, metrics.verified
+    )
     attestations = Attestations(
         len(names), completed=node.certificate_completed, astray=node.astray
     )

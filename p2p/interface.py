@@ -131,6 +131,10 @@ class Network(Protocol):
 
     def connected(self) -> tuple[Peer, ...]: ...
 
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that came in and went out since the start, as on the wire."""
+        ...
+
     def pause_reading(self, peer: NodeId) -> None:
         """Back-pressure: read no more from this peer until `resume_reading`."""
         ...

@@ -12,8 +12,9 @@ format and genesis; the others are encoded pairs of key and value, an empty list
 
 import fcntl
 import os
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -51,11 +52,20 @@ _records: Codec[_Changes] = Codec(_Changes, bytes_max=RECORD_BYTES_MAX)
 class Journal:
     """Opened by `open`. One thread at a time."""
 
-    def __init__(self, path: Path, handle: int, genesis: Digest, *, sync: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handle: int,
+        genesis: Digest,
+        *,
+        sync: bool,
+        wrote: Callable[[float], None],
+    ) -> None:
         self._path = path
         self._handle = handle
         self._genesis = genesis
         self._sync = sync
+        self._wrote = wrote
         self._live_bytes = 0
         self._file_bytes = 0
         self._failed = False
@@ -66,8 +76,17 @@ class Journal:
         """Bytes of a torn record that were cut off at opening."""
 
     @staticmethod
-    def open(path: Path, genesis: Digest, *, sync: bool = True) -> "Journal":
-        """Open or make the journal at `path`. Raises `StorageError`, `Locked`, `Corrupted`."""
+    def open(
+        path: Path,
+        genesis: Digest,
+        *,
+        sync: bool = True,
+        wrote: Callable[[float], None] = lambda _: None,
+    ) -> "Journal":
+        """Open or make the journal at `path`. Raises `StorageError`, `Locked`, `Corrupted`.
+
+        `wrote` hears of each durable write, with the seconds it took.
+        """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             (path.parent / f"{path.name}.new").unlink(missing_ok=True)
@@ -79,7 +98,7 @@ class Journal:
         except OSError:
             os.close(handle)
             raise Locked(f"{path} is open in another process; stop that node first") from None
-        journal = Journal(path, handle, genesis, sync=sync)
+        journal = Journal(path, handle, genesis, sync=sync, wrote=wrote)
         try:
             journal._load()
         except BaseException:
@@ -166,10 +185,12 @@ class Journal:
         if len(body) > RECORD_BYTES_MAX:
             raise StorageError(f"a record of {len(body)} bytes; at most {RECORD_BYTES_MAX}")
         data = len(body).to_bytes(4, "big") + _checksum(body) + body
+        began = time.perf_counter()
         try:
             _write_all(self._handle, data)
             if self._sync:
                 os.fdatasync(self._handle)
+                self._wrote(time.perf_counter() - began)
         except OSError as error:
             self._failed = True
             raise StorageError(

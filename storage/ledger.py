@@ -14,8 +14,9 @@ Keys:  meta            format, genesis, height, frontier and commitment
        s/...           state (storage.state)
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -84,12 +85,14 @@ class Ledger:
         commitment: Commitment,
         *,
         sync: bool,
+        wrote: Callable[[float], None],
     ) -> None:
         self._store = store
         self._genesis = genesis
         self._hash = hash_
         self._commitment = commitment
         self._sync = sync
+        self._wrote = wrote
         self._frontier = Frontier(hash_)
         self._grown: tuple[Frontier, list[Node]] | None = None
         self._tiles = Tiles(store, hash_)
@@ -100,10 +103,19 @@ class Ledger:
 
     @staticmethod
     def open(
-        store: Store, genesis: Digest, hash_: Hash, commitment: Commitment, *, sync: bool = True
+        store: Store,
+        genesis: Digest,
+        hash_: Hash,
+        commitment: Commitment,
+        *,
+        sync: bool = True,
+        wrote: Callable[[float], None] = lambda _: None,
     ) -> "Ledger":
-        """The ledger in `store`, empty at first. Raises `StorageError`, `Corrupted`."""
-        ledger = Ledger(store, genesis, hash_, commitment, sync=sync)
+        """The ledger in `store`, empty at first. Raises `StorageError`, `Corrupted`.
+
+        `wrote` hears of each durable block, with the seconds it took to write.
+        """
+        ledger = Ledger(store, genesis, hash_, commitment, sync=sync, wrote=wrote)
         raw = store.get(_META)
         if raw is not None:
             ledger._load(raw)
@@ -200,7 +212,9 @@ class Ledger:
         self._frontier, self._grown = frontier, None
         self.height = header.height
         batch[_META] = with_checksum(self._meta())
+        began = time.perf_counter()
         self._store.write(batch, sync=self._sync)
+        self._wrote(time.perf_counter() - began)
         state.settle()
         self._cache(header)
 

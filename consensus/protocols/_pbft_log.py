@@ -17,6 +17,7 @@ _STABLE = b"stable"
 _ASSIGNED = b"assigned/"
 _PROPOSED = b"proposed/"
 _PREPARED = b"prepared/"
+_CHECKPOINT = b"checkpoint/"
 
 
 class CorruptMemory(Exception):
@@ -39,6 +40,7 @@ _new_views: Codec[Signed[NewView]] = Codec(Signed[NewView], bytes_max=REMEMBERED
 _stables: Codec[Stable] = Codec(Stable, bytes_max=REMEMBERED_BYTES_MAX)
 _assigned: Codec[Signed[PrePrepare]] = Codec(Signed[PrePrepare], bytes_max=64 * 1024)
 _proposed: Codec[PrePrepare] = Codec(PrePrepare, bytes_max=1024)
+_checkpoints: Codec[Checkpoint] = Codec(Checkpoint, bytes_max=1024)
 _prepared: Codec[Prepared] = Codec(Prepared, bytes_max=REMEMBERED_BYTES_MAX)
 
 
@@ -66,6 +68,8 @@ class Memory:
     assigned: Mapping[int, Signed[PrePrepare]]
     proposed: Mapping[int, PrePrepare]
     prepared: Mapping[int, Prepared]
+    checkpoints: Mapping[int, Checkpoint]
+    """Our own that are not stable yet."""
 
 
 def recall(remembered: Mapping[bytes, bytes]) -> Memory:
@@ -79,6 +83,7 @@ def recall(remembered: Mapping[bytes, bytes]) -> Memory:
             {height: _assigned.decode(raw) for height, raw in _under(_ASSIGNED, remembered)},
             {height: _proposed.decode(raw) for height, raw in _under(_PROPOSED, remembered)},
             {height: _prepared.decode(raw) for height, raw in _under(_PREPARED, remembered)},
+            {height: _checkpoints.decode(raw) for height, raw in _under(_CHECKPOINT, remembered)},
         )
     except Malformed as error:
         raise CorruptMemory(f"PBFT cannot read what it remembered: {error}") from None
@@ -106,11 +111,16 @@ def keep_prepared(prepared: Prepared) -> dict[bytes, bytes | None]:
     return {_key(_PREPARED, prepared.pre_prepare.message.height): encode(prepared)}
 
 
+def keep_checkpoint(message: Checkpoint) -> dict[bytes, bytes | None]:
+    """P10: only we know what we executed, and the host does not tell it again."""
+    return {_key(_CHECKPOINT, message.height): encode(message)}
+
+
 def keep_stable(stable: Stable, former: int) -> dict[bytes, bytes | None]:
     """The new checkpoint; everything about heights from above `former` up to it is forgotten."""
     changes: dict[bytes, bytes | None] = {_STABLE: encode(stable)}
     for height in range(former + 1, stable.height + 1):
-        for prefix in (_ASSIGNED, _PROPOSED, _PREPARED):
+        for prefix in (_ASSIGNED, _PROPOSED, _PREPARED, _CHECKPOINT):
             changes[_key(prefix, height)] = None
     return changes
 

@@ -196,6 +196,9 @@ class _Pbft:
             self._entry(height).prepared = prepared
         if self._new_view is not None and self._new_view.message.view == self._view:
             self._assign(self._new_view.message)
+        # P22: without them the watermarks might never move again.
+        self._out.extend(Send(message) for message in memory.checkpoints.values())
+        self._checkpoint(event.executed, event.header)
         if self._changing:
             assert memory.change is not None
             # P12: the same words again; the signer gives the same signature.
@@ -210,6 +213,10 @@ class _Pbft:
         for height, signed in memory.assigned.items():
             if signed.message.view == self._view and height > self._executed:
                 self._accept(signed)
+        for height, prepared in memory.prepared.items():
+            agreed = prepared.pre_prepare.message
+            if agreed.view == self._view and height > self._executed:
+                self._out.append(Send(Commit(agreed.view, height, agreed.payload)))
         for height, message in memory.proposed.items():
             if message.view == self._view and self._leads():
                 self._proposed = max(self._proposed, height)
@@ -435,8 +442,10 @@ class _Pbft:
 
     def _checkpoint(self, height: int, header: Digest) -> None:
         """P10: every `checkpoint_interval` heights."""
-        if height % self._options.checkpoint_interval == 0:
-            self._out.append(Send(Checkpoint(height, header)))
+        if height % self._options.checkpoint_interval == 0 and height > self._stable.height:
+            message = Checkpoint(height, header)
+            self._out.append(Persist(log.keep_checkpoint(message)))
+            self._out.append(Send(message))
 
     def _on_checkpoint(self, sender: NodeId, signed: Signed[Message], message: Checkpoint) -> None:
         if message.height <= self._stable.height:

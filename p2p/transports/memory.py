@@ -158,6 +158,9 @@ class MemoryNetwork:
     def connected(self) -> tuple[Peer, ...]:
         return tuple(link.peer for link in self._links.values())
 
+    def traffic(self) -> tuple[int, int]:
+        return self.counters.bytes_in, self.counters.bytes_out
+
     def pause_reading(self, peer: NodeId) -> None:
         if peer in self._links:
             self._links[peer].reading = False

@@ -169,6 +169,9 @@ class TcpNetwork:
     def connected(self) -> tuple[Peer, ...]:
         return tuple(link.peer for link in self._links.values() if link.peer is not None)
 
+    def traffic(self) -> tuple[int, int]:
+        return self.counters.bytes_in, self.counters.bytes_out
+
     def pause_reading(self, peer: NodeId) -> None:
         link = self._links.get(peer)
         if link is not None:

@@ -8,7 +8,7 @@ from consensus.interface import Height, Overdue, Setup, Started
 from consensus.leaders import sticky
 from consensus.protocols import pbft
 from consensus.protocols._pbft_log import CorruptMemory
-from consensus.protocols._pbft_messages import PrePrepare
+from consensus.protocols._pbft_messages import Checkpoint, PrePrepare
 from crypto.header import ZERO
 from crypto.interface import NodeId
 
@@ -206,3 +206,24 @@ def test_a_primary_proposes_the_same_again_after_a_restart(make_cluster: "type[C
     cluster.reach(2, within_ms=900)
     assert cluster.chain[2] == (proposed[1].payload,)
     assert cluster["v2"].view == 0
+
+
+def test_checkpoints_lost_in_restarts_do_not_stop_the_chain(
+    make_cluster: "type[Cluster]",
+) -> None:
+    """Watermarks that differ after restarts, and no stable checkpoint below any of them."""
+    cluster = make_cluster(window=8, checkpoint_interval=4)
+    cluster.drop = lambda sender, to, message: isinstance(message, Checkpoint)
+    cluster.submit()
+    cluster.reach(2)
+    cluster.restart("v2", "v4")
+    for height in range(3, 9):
+        cluster.submit()
+        cluster.reach(height)
+    cluster.restart("v1", "v3")
+    cluster.drop = lambda *_: False
+    for height in range(9, 16):
+        cluster.submit()
+        cluster.reach(height, within_ms=10_000)
+    assert max(node.view for node in cluster.nodes.values()) <= 1
+    cluster.check()

@@ -53,7 +53,7 @@ def test_containers_commit_prove_survive_a_kill_and_continue() -> None:
 def blocks(text: str) -> dict[str, str]:
     """Top-level `x-` blocks and services, by name: their lines."""
     found = {}
-    services = text.split("\nservices:\n")[1].split("\nnetworks:\n")[0]
+    services = text.split("\nservices:\n", 1)[1].split("\nnetworks:\n", maxsplit=1)[0]
     for name, body in re.findall(r"^  (\w+):\n((?:    .*\n|\n)*)", services, re.M):
         found[name] = body
     for name, body in re.findall(r"^x-(\w+): &\1\n((?:  .*\n)*)", text, re.M):
