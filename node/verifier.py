@@ -1,4 +1,7 @@
-"""Verifies what validators send, in batches off the loop, before anybody acts on it.
+"""Verifies what validators send, in batches, before anybody acts on it.
+
+A batch is verified off the loop. A single vote that arrives while nothing waits is verified at
+once: handing it to a thread and back costs more than the check, and delays it more.
 
 A message yields its own claim and, recursively, those of everything it encloses. What was
 verified before is remembered (bounded), so that a view change does not verify every old vote
@@ -25,6 +28,9 @@ CLAIMS_PER_PEER_MAX = 4_096
 """Above, the peer is not read from until its claims are verified."""
 
 CLAIMS_PER_BATCH = 256
+CLAIMS_AT_ONCE_MAX = 2
+"""So many claims hold the loop up for about as long as handing them to a worker would."""
+
 KNOWN_MAX = 8_192
 
 M = TypeVar("M", bound=Message)
@@ -100,9 +106,13 @@ class Verifier:
         self._paused: set[NodeId] = set()
         self._known: OrderedDict[Claim, None] = OrderedDict()
         self._wake = asyncio.Event()
+        self._busy = False
 
     def submit(self, peer: NodeId, claims: Sequence[Claim], done: Callable[[bool], None]) -> None:
         """Call `done` with whether all claims hold, after everything submitted before."""
+        if not self._jobs and not self._busy and len(claims) <= CLAIMS_AT_ONCE_MAX:
+            done(all(self._settle(claims, self._check(self._unknown(claims))).values()))
+            return
         self._jobs.append(_Job(peer, claims, done))
         self._waiting[peer] += len(claims)
         if self._waiting[peer] > CLAIMS_PER_PEER_MAX and peer not in self._paused:
@@ -117,7 +127,9 @@ class Verifier:
             self._wake.clear()
             while self._jobs:
                 jobs, claims = self._next_batch()
+                self._busy = True
                 verdicts = await self._verify(claims)
+                self._busy = False
                 for job in jobs:
                     job.done(all(verdicts[claim] for claim in job.claims))
                     self._finished(job)
@@ -134,19 +146,31 @@ class Verifier:
         return jobs, claims
 
     async def _verify(self, claims: Sequence[Claim]) -> dict[Claim, bool]:
-        verdicts = {claim: claim in self._known for claim in claims}
-        unknown = [claim for claim, known in verdicts.items() if not known]
+        unknown = self._unknown(claims)
+        results: Sequence[bool] = ()
         if unknown:
             results = await self._workers.run(Lane.VOTES, self._check, unknown)
-            for claim, valid in zip(unknown, results, strict=True):
-                verdicts[claim] = valid
-                if valid:
-                    self._known[claim] = None
+        return self._settle(claims, results)
+
+    def _unknown(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Those that were not verified before, each once."""
+        return [claim for claim in dict.fromkeys(claims) if claim not in self._known]
+
+    def _settle(self, claims: Sequence[Claim], results: Sequence[bool]) -> dict[Claim, bool]:
+        """The verdict on each claim, given those on the unknown ones."""
+        verdicts = dict.fromkeys(claims, True)
+        for claim, valid in zip(self._unknown(claims), results, strict=True):
+            verdicts[claim] = valid
+        for claim, valid in verdicts.items():
+            if valid:
+                self._known[claim] = None
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
         return verdicts
 
     def _check(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        if not claims:
+            return ()
         began = time.perf_counter()
         results = self._scheme.verify_batch(claims)
         self._counted(len(claims), time.perf_counter() - began)
