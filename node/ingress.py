@@ -71,8 +71,7 @@ class Ingress:
                 self._after()
         finally:
             self._verifying -= min(room, len(raws))
-        full = Verdict(None, Refusal.FULL, "this node's mempool is full; try again later")
-        verdicts.extend([full] * (len(raws) - len(verdicts)))
+        verdicts.extend(map(self._no_room, raws[len(verdicts) :]))
         for verdict in verdicts:
             if verdict.refusal is not None:
                 self._refused(verdict.refusal)
@@ -113,6 +112,13 @@ class Ingress:
         verdicts = self._validity.check(raws)
         ids = [item.id if item.id is not None else Digest(b"") for item in verdicts]
         return verdicts, [place is not None for place in self._ledger.find_many(ids)]
+
+    def _no_room(self, raw: bytes) -> Verdict:
+        """Full: but who hands in again what waits here already is told so."""
+        known = self._validity.known(raw)
+        if known is not None and self._mempool.waits(known.id):
+            return Verdict(known.id, Refusal.DUPLICATE, _TEXTS[Refusal.DUPLICATE])
+        return Verdict(None, Refusal.FULL, _TEXTS[Refusal.FULL])
 
     def _admit(self, checked: Entry | Refused, stored: bool) -> Verdict:
         if isinstance(checked, Refused):

@@ -108,14 +108,19 @@ class Validity:
             for verdict in verdicts
         ]
 
+    def known(self, raw: bytes) -> Entry | None:
+        """The entry of these very bytes, if they were verified lately."""
+        return self._verified.get(leaf_digest(raw, self._hash))
+
     def trusted(self, raw: bytes) -> Entry:
         """The entry of a transaction in a certified block. Raises `Malformed`."""
-        leaf = leaf_digest(raw, self._hash)
-        known = self._verified.get(leaf)
+        known = self.known(raw)
         if known is not None:
             return known
         transaction = self._codec.decode(raw).transaction
-        return Entry(raw, leaf, self._hash.digest(encode(transaction)), transaction)
+        return Entry(
+            raw, leaf_digest(raw, self._hash), self._hash.digest(encode(transaction)), transaction
+        )
 
     def _form(self, raw: bytes) -> "Entry | _Formed | Refused":
         if len(raw) > self._codec.bytes_max:
