@@ -13,7 +13,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from crypto.certificate import Certificate, InvalidCertificate, verify_certificate
+from crypto.certificate import (
+    Certificate,
+    InvalidCertificate,
+    check_subject,
+    verify_certificate,
+)
 from crypto.encoding import Codec, Malformed, Record, encode
 from crypto.genesis import Genesis, committee_digest, digest
 from crypto.header import DigestField, Header, header_digest
@@ -21,6 +26,7 @@ from crypto.interface import (
     CryptoError,
     Digest,
     Hash,
+    InvalidKey,
     InvalidSignature,
     PublicKey,
     SignatureScheme,
@@ -128,7 +134,7 @@ def verify_bundle(
     """What the bundle proves to the holder of `genesis`. Raises `InvalidBundle`."""
     try:
         return _verify(bundle, genesis, hash_, validator_scheme, client_scheme)
-    except (InvalidCertificate, InvalidProof, InvalidSignature, Malformed) as error:
+    except (InvalidCertificate, InvalidProof, InvalidSignature, InvalidKey, Malformed) as error:
         raise InvalidBundle(str(error)) from None
 
 
@@ -146,8 +152,7 @@ def _verify(
     if header.epoch != 0 or header.committee != committee_digest(genesis):
         raise InvalidBundle("the header is of a committee that the genesis file does not name")
     certificate = bundle.certificate
-    if (certificate.height, certificate.header) != (header.height, header_digest(header, hash_)):
-        raise InvalidBundle("the certificate is for another header")
+    check_subject(certificate, header.height, header_digest(header, hash_))
     keys = [item.public_key for item in genesis.validators]
     needed = quorum(len(keys), FaultModel.BYZANTINE)
     verify_certificate(certificate, keys, needed, network, validator_scheme)

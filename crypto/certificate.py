@@ -59,6 +59,16 @@ def attestation_claim(
     return Claim(keys[vote.validator], statement, vote.signature)
 
 
+def check_subject(certificate: Certificate, height: int, header: Digest) -> None:
+    """That it is for this header at this height. Raises `InvalidCertificate`."""
+    if certificate.height != height:
+        raise InvalidCertificate(
+            f"the certificate is for another height: {certificate.height}, not {height}"
+        )
+    if certificate.header != header:
+        raise InvalidCertificate("the certificate is for another header")
+
+
 def verify_certificate(
     certificate: Certificate,
     keys: Sequence[PublicKey],
@@ -66,7 +76,12 @@ def verify_certificate(
     genesis: Digest,
     scheme: SignatureScheme,
 ) -> None:
-    """Every vote is verified, not only a quorum of them. Raises `InvalidCertificate`."""
+    """Every vote is verified, not only a quorum of them. Raises `InvalidCertificate`.
+
+    What the certificate is for is `check_subject`'s to check: the signatures are over the header
+    digest alone, which covers the height only for who has the header.
+    """
+    assert quorum >= 1, "a quorum of nobody would certify anything"
     indexes = [vote.validator for vote in certificate.votes]
     if any(index >= len(keys) for index in indexes):
         raise InvalidCertificate("a signer is not in the committee")

@@ -55,9 +55,11 @@ class Codec(Generic[T]):
             raise UnknownFormat(_describe_format(raw))
         try:
             value = self._decoder.decode(memoryview(raw)[1:])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            canonical = encode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            # TypeError: a map in untyped content whose keys are not text has no canonical order.
             raise Malformed(str(error)) from None
-        if encode(value) != raw:
+        if canonical != raw:
             raise Malformed("not the canonical encoding of its value")
         return value
 

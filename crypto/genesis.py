@@ -7,25 +7,31 @@ spaces and the order of keys do not matter. (The hash is fixed here, for it is c
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import msgspec
 from msgspec import Meta
 
+from crypto.certificate import VALIDATORS_MAX
 from crypto.encoding import encode
 from crypto.interface import CryptoError, Digest, PublicKey
 from crypto.transaction import NONCE_MAX, TRANSACTION_BYTES_MAX
 
 FORMAT = 1
 GENESIS_BYTES_MAX = 8 * 1024 * 1024
-VALIDATORS_MAX = 1024
 CLIENTS_MAX = 100_000
 DEPTH_MAX = 8
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_MECHANISM = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CHAIN = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _KEY = re.compile(r"([0-9a-f]{2}){1,8192}")
+
+_MECHANISM_FIELDS = (
+    "consensus", "leader", "validator_signature", "client_signature", "hash", "channel",
+    "commitment",
+)  # fmt: skip
 
 Positive = Annotated[int, Meta(ge=1, le=NONCE_MAX)]
 
@@ -46,7 +52,7 @@ class Validator(_Section, frozen=True, kw_only=True):
 
 
 class Mechanism(_Section, frozen=True, kw_only=True):
-    """A mechanism by its name, with options (plain JSON values without fractions)."""
+    """A mechanism by its name, with options: whole numbers, texts, truth values, lists, objects."""
 
     name: str
     options: dict[str, object] = {}
@@ -61,7 +67,7 @@ class Limits(_Section, frozen=True, kw_only=True):
 
 
 class Genesis(_Section, frozen=True, kw_only=True):
-    """All that is agreed. Immutable; equal values have equal digests."""
+    """All that is agreed. Two that differ in anything have different digests."""
 
     format: int = FORMAT
     chain: str
@@ -86,7 +92,10 @@ class Genesis(_Section, frozen=True, kw_only=True):
 
 def digest(genesis: Genesis) -> Digest:
     """What names the network: bound into every handshake and every signature."""
-    return Digest(hashlib.sha256(encode(_canonical(msgspec.to_builtins(genesis)))).digest())
+    # Maps are encoded as maps, their keys sorted: as lists of pairs they would be confused with
+    # options that are lists of pairs.
+    values = msgspec.to_builtins(genesis, builtin_types=(bytes,))
+    return Digest(hashlib.sha256(encode(values)).digest())
 
 
 def committee_digest(genesis: Genesis) -> Digest:
@@ -98,7 +107,7 @@ def committee_digest(genesis: Genesis) -> Digest:
 def to_json(genesis: Genesis) -> bytes:
     """The file, indented, with a line end."""
     values = msgspec.to_builtins(genesis, builtin_types=(bytes,))
-    text = json.dumps(_hex(values), indent=2, ensure_ascii=False)
+    text = json.dumps(_shown(values), indent=2, ensure_ascii=False)
     return text.encode() + b"\n"
 
 
@@ -115,7 +124,6 @@ def from_json(raw: bytes) -> Genesis:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidGenesis(f"not a genesis file: {error}") from None
-    _bounded(values)
     try:
         genesis = msgspec.convert(_unhex(values), Genesis)
     except msgspec.ValidationError as error:
@@ -145,6 +153,10 @@ def validate(genesis: Genesis) -> None:
     _distinct("validators: channel_key", [item.channel_key for item in genesis.validators])
     _distinct("clients", genesis.clients)
     _distinct("applications", [item.name for item in genesis.applications])
+    for field in _MECHANISM_FIELDS:
+        _check_mechanism(field, getattr(genesis, field))
+    for application in genesis.applications:
+        _check_mechanism("applications", application)
     if genesis.open_lab and not genesis.lab:
         raise InvalidGenesis("open_lab lets anybody write; it needs lab = true")
 
@@ -154,30 +166,17 @@ def _distinct(field: str, values: Sequence[object]) -> None:
         raise InvalidGenesis(f"{field}: the same value stands there twice")
 
 
-def _canonical(value: object) -> object:
-    """Mappings as sorted pairs, so that equal meaning is equal encoding."""
+def _shown(value: object) -> object:
+    """Bytes as hexadecimal digits."""
     match value:
+        case bytes():
+            return value.hex()
         case dict():
-            return [[key, _canonical(value[key])] for key in sorted(value)]
+            return {key: _shown(item) for key, item in value.items()}
         case list() | tuple():
-            return [_canonical(item) for item in value]
+            return [_shown(item) for item in value]
         case _:
             return value
-
-
-def _hex(values: Mapping[str, object]) -> dict[str, object]:
-    def shown(value: object) -> object:
-        match value:
-            case bytes():
-                return value.hex()
-            case dict():
-                return {key: shown(item) for key, item in value.items()}
-            case list() | tuple():
-                return [shown(item) for item in value]
-            case _:
-                return value
-
-    return {key: shown(value) for key, value in values.items()}
 
 
 def _unhex(values: object) -> object:
@@ -216,18 +215,46 @@ def _no_fraction(text: str) -> NoReturn:
     raise ValueError(f"{text}: only whole numbers are allowed")
 
 
-def _bounded(value: object, depth: int = 0) -> None:
+def _check_mechanism(field: str, mechanism: Mechanism) -> None:
+    if not _MECHANISM.fullmatch(mechanism.name):
+        raise InvalidGenesis(
+            f"{field}: the name {mechanism.name!r} is not 1 to 64 lower-case letters, digits and "
+            "underscores, beginning with a letter"
+        )
+    for name, value in mechanism.options.items():
+        _check_text(field, name)
+        _check_option(f"{field}: option {name}", value)
+
+
+def _check_option(field: str, value: object, depth: int = 1) -> None:
     if depth > DEPTH_MAX:
-        raise InvalidGenesis(f"nested deeper than {DEPTH_MAX}")
+        raise InvalidGenesis(f"{field}: nested deeper than {DEPTH_MAX}")
     match value:
         case bool():
             return
         case int():
             if not 0 <= value <= NONCE_MAX:
-                raise InvalidGenesis(f"{value}: numbers are from 0 to 2**63 - 1")
+                raise InvalidGenesis(f"{field}: {value}: numbers are from 0 to 2**63 - 1")
+        case str():
+            _check_text(field, value)
         case dict():
-            for item in value.values():
-                _bounded(item, depth + 1)
-        case list():
+            for key, item in value.items():
+                _check_text(field, key)
+                _check_option(field, item, depth + 1)
+        case list() | tuple():
             for item in value:
-                _bounded(item, depth + 1)
+                _check_option(field, item, depth + 1)
+        case _:
+            raise InvalidGenesis(
+                f"{field}: {value!r}: an option is a whole number, a text, a truth value, or "
+                "lists or objects of these"
+            )
+
+
+def _check_text(field: str, text: object) -> None:
+    """JSON can write half a character (a lone surrogate), which has no bytes to be hashed."""
+    try:
+        assert isinstance(text, str), text
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidGenesis(f"{field}: {text!r} is not a text in Unicode") from None

@@ -6,7 +6,9 @@ key store's. The public half stands in clear, so that a key can be told without 
 
 import json
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
+
+import msgspec
 
 from crypto.interface import CryptoError
 
@@ -24,9 +26,12 @@ class WrongPassword(InvalidKeyFile):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A private key's seed. Has no repr."""
+    """A private key's seed. Has no repr and does not pickle."""
 
     seed: bytes = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,22 @@ class KeyStoreClaims:
     encrypted: bool
 
 
+class _Version(msgspec.Struct, frozen=True):
+    format: int
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    purpose: str
+    scheme: str
+    public_key: str
+    store: str
+    secret: dict[str, str | int]
+
+    def __repr__(self) -> str:
+        return "key file"
+
+
 def render(key: KeyFile) -> bytes:
     """The file."""
     values = {
@@ -76,20 +97,14 @@ def render(key: KeyFile) -> bytes:
 def parse(raw: bytes) -> KeyFile:
     """Read a key file; the secret stays sealed. Raises `InvalidKeyFile`."""
     try:
-        values = json.loads(raw)
-        if values["format"] != FORMAT:
-            raise InvalidKeyFile(
-                f"key file of format {values['format']!r}; this version knows format {FORMAT}"
-            )
-        key = KeyFile(
-            values["purpose"],
-            values["scheme"],
-            bytes.fromhex(values["public_key"]),
-            values["store"],
-            dict(values["secret"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
+        version = msgspec.json.decode(raw, type=_Version).format
+        if version != FORMAT:
+            raise InvalidKeyFile(f"key file of format {version}; this version knows {FORMAT}")
+        file = msgspec.json.decode(raw, type=_File)
+        public_key = bytes.fromhex(file.public_key)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Why no reason: it could quote what stands in the file.
         raise InvalidKeyFile("not a key file") from None
-    if key.purpose not in PURPOSES:
-        raise InvalidKeyFile(f"purpose {key.purpose!r}: there are {', '.join(PURPOSES)}")
-    return key
+    if file.purpose not in PURPOSES:
+        raise InvalidKeyFile(f"purpose {file.purpose!r}: there are {', '.join(PURPOSES)}")
+    return KeyFile(file.purpose, file.scheme, public_key, file.store, dict(file.secret))

@@ -26,6 +26,15 @@ class InvalidProof(CryptoError):
     """The proof does not show what it claims."""
 
 
+class Forked(InvalidProof):
+    """Two roots for trees of one size. With their certificates, the evidence of a fork."""
+
+    def __init__(self, size: int, old_root: Digest, new_root: Digest) -> None:
+        super().__init__(f"equal sizes ({size}) with different roots: the ledger was forked")
+        self.size = size
+        self.roots = (old_root, new_root)
+
+
 def leaf_digest(data: bytes, hash_: Hash) -> Digest:
     """MTH({d}) = HASH(0x00 || d)."""
     return hash_.digest(b"\x00" + data)
@@ -48,7 +57,8 @@ class Frontier:
     """The right edge of a growing tree: the peaks of its complete subtrees, left to right."""
 
     def __init__(self, hash_: Hash, size: int = 0, peaks: Sequence[Digest] = ()) -> None:
-        if len(peaks) != size.bit_count() or any(len(peak) != DIGEST_BYTES for peak in peaks):
+        fits = size >= 0 and len(peaks) == size.bit_count()
+        if not fits or any(len(peak) != DIGEST_BYTES for peak in peaks):
             raise InvalidProof(f"{len(peaks)} peaks do not make a tree of {size} leaves")
         self._hash = hash_
         self._peaks = list(peaks)
@@ -188,14 +198,17 @@ def verify_consistency(
 ) -> None:
     """That the tree of `new` leaves begins with the tree of `old` leaves.
 
-    Equal sizes need equal roots and an empty proof. Size 0 is refused: everything continues it.
+    Equal sizes need equal roots (or raise `Forked`) and an empty proof. Size 0 is refused:
+    everything continues the empty tree, so there is nothing to show.
     """
     _check_form(proof, old_root, new_root)
     if not 0 < old <= new <= SIZE_MAX:
         raise InvalidProof(f"there is no consistency from size {old} to {new}")
     if old == new:
-        if proof or old_root != new_root:
-            raise InvalidProof("equal sizes with different roots: the ledger was forked")
+        if old_root != new_root:
+            raise Forked(old, old_root, new_root)
+        if proof:
+            raise InvalidProof("the consistency proof is too long: equal sizes need an empty one")
         return
     first, last = old - 1, new - 1
     while first & 1:

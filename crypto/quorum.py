@@ -13,7 +13,8 @@ class FaultModel(StrEnum):
 
 
 def faults_max(members: int, model: FaultModel) -> int:
-    """f: how many of `members` may be faulty."""
+    """f: how many of `members` (at least one) may be faulty."""
+    assert members >= 1, "a committee without members would need no votes"
     return (members - 1) // (3 if model is FaultModel.BYZANTINE else 2)
 
 

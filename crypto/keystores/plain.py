@@ -18,9 +18,12 @@ class _Plain:
         return {"seed": secret.seed.hex()}
 
     def open(self, sealed: dict[str, str | int], public_key: bytes) -> Secret:  # noqa: ARG002 - the contract
+        seed = sealed.get("seed")
         try:
-            return Secret(bytes.fromhex(str(sealed["seed"])))
-        except (KeyError, ValueError):
+            if not isinstance(seed, str) or len(sealed) > 1:
+                raise ValueError
+            return Secret(bytes.fromhex(seed))
+        except ValueError:
             raise InvalidKeyFile("the key file holds no readable secret") from None
 
 

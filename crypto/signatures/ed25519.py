@@ -1,8 +1,13 @@
 """Ed25519 (RFC 8032) by libsodium.
 
-Verdicts on edge cases, the same for one and for many: S at or above the group order, a
-non-canonical or small-order public key, and a small-order R are refused (libsodium's
-`crypto_sign_verify_detached`, cofactorless). Signing is deterministic.
+Verdicts on edge cases, the same for one and for many (`verify_batch` is a loop; libsodium has no
+batch): refused are S at or above the group order, a public key that is no point, not canonically
+encoded or of small order, and an R of small order. The equation is the cofactorless one,
+R = SB - hA, compared as bytes: an R that is not canonically encoded never passes, and a public key
+or R with a torsion part passes only where both parts cancel. Such a key is made on purpose by who
+holds its secret; `check_public_key` refuses it. These are the verdicts of libsodium 1.0.20
+(`crypto_sign_verify_detached`); a version or library with others would split a network, so the
+tests pin each of them. Signing is deterministic.
 
 Verification calls libsodium without giving up the interpreter lock. A call takes about as long as
 a thread needs to get the lock back, so that giving it up for each signature made a busy node
@@ -12,6 +17,7 @@ spend three to six times the processor time on each (docs/adr/0007-verification-
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from nacl import _sodium
 from nacl.bindings import (
@@ -55,6 +61,9 @@ class Options:
 class _Key:
     public_key: PublicKey
     _secret: bytes = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not pickled")
 
     def sign(self, statement: Statement) -> Signature:
         return Signature(crypto_sign(statement, self._secret)[:_SIGNATURE_BYTES])

@@ -77,6 +77,9 @@ def create(options: Options, path: Path) -> Store:
             lru_cache_size=options.cache_bytes,
             max_open_files=options.open_files_max,
             bloom_filter_bits=options.bloom_bits,
+            # Why not compressed: digests and signatures do not shrink, and trying cost a twelfth
+            # of a loaded node's processor time.
+            compression=None,
             paranoid_checks=True,
         )
     except plyvel.Error as error:

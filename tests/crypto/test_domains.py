@@ -1,5 +1,6 @@
 """No signature means two things: purposes and networks are told apart, whatever the body."""
 
+import re
 from itertools import permutations
 
 import pytest
@@ -23,9 +24,9 @@ digests = st.binary(min_size=32, max_size=32).map(Digest)
 
 
 def test_the_table_names_every_constant_once() -> None:
-    constants = {value for name, value in vars(domains).items() if name.isupper() and name[0] != "_"}
-    constants.discard(domains.FIXED)
-    assert constants == set(domains.FIXED)
+    constants = [value for name, value in vars(domains).items() if re.match("[A-Z]", name)]
+    texts = [value for value in constants if isinstance(value, str)]
+    assert sorted(texts) == sorted(domains.FIXED)
     assert len(set(domains.FIXED)) == len(domains.FIXED)
 
 
@@ -34,9 +35,9 @@ def test_the_domains_are_all_different() -> None:
     assert not any(domain.startswith("consensus/") for domain in domains.FIXED)
 
 
-@pytest.mark.parametrize(("one", "other"), permutations(ALL, 2))
-def test_no_prefix_begins_with_another(one: Domain, other: Domain) -> None:
-    assert not domains.prefix(one, GENESIS).startswith(domains.prefix(other, GENESIS))
+def test_no_prefix_begins_with_another() -> None:
+    for one, other in permutations(ALL, 2):
+        assert not domains.prefix(one, GENESIS).startswith(domains.prefix(other, GENESIS))
 
 
 @given(every_domain, digests, st.binary(), every_domain, digests, st.binary())
