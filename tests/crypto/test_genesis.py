@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto import genesis as module
+from crypto.certificate import VALIDATORS_MAX
 from crypto.genesis import (
     CLIENTS_MAX,
     GENESIS_BYTES_MAX,
@@ -144,7 +143,7 @@ def with_change(value: Any, path: tuple[Any, ...]) -> Any:
 CHANGES = [
     path
     for path in paths(FULL)
-    if path != ("format",) and path != ("consensus", "options", "deep", "a", "reverse")
+    if path not in {("format",), ("consensus", "options", "deep", "a", "reverse")}
 ]
 
 
@@ -222,13 +221,13 @@ def test_a_key_that_stands_twice_is_refused_at_any_depth(old: str, new: str) -> 
 
 
 @pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", "1.5", "1.0", "1e3", "1E-2", "-1", "9223372036854775808",
-               "1" * 5000, "0x10", "01", "1_000"]
+    "number", ["NaN", "Infinity", "-Infinity", "1.5", "1.0", "1e3", "1E-2", "-1",
+               "9223372036854775808", "1" * 5000, "0x10", "01", "1_000"]
 )  # fmt: skip
 @pytest.mark.parametrize("place", ['"created_ms": 1700000000000', '"view_timeout_ms": 2000'])
 def test_only_whole_numbers_of_63_bits_are_numbers(place: str, number: str) -> None:
     text = raw_of(FULL).decode()
-    name = place.split()[0]
+    name = place.split(maxsplit=1)[0]
     assert from_json(text.replace(place, f"{name} 9223372036854775807").encode())
     refused(text.replace(place, f"{name} {number}").encode())
 
@@ -333,12 +332,14 @@ def test_what_must_be_different_is(raw: bytes, field: str) -> None:
     assert "twice" in reason
 
 
-def test_the_numbers_of_validators_and_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_validators_and_clients_are_bounded() -> None:
     assert "from 1 to 1024" in refused(full(validators=[]))
-    monkeypatch.setattr(module, "VALIDATORS_MAX", 4)
-    assert from_json(full())
-    extra = {"name": "v5", "public_key": "a5", "channel_key": "b5"}
-    assert "from 1 to 4" in refused(full(validators=[*FULL["validators"], extra]))
+    members = [
+        {"name": f"v{n}", "public_key": f"{n:08x}", "channel_key": f"{n:08x}"}
+        for n in range(VALIDATORS_MAX + 1)
+    ]
+    assert from_json(full(validators=members[:-1]))
+    assert "from 1 to 1024" in refused(full(validators=members))
     many = [f"{n:08x}" for n in range(CLIENTS_MAX + 1)]
     assert from_json(full(clients=many[:-1]))
     assert "clients" in refused(full(clients=many))
@@ -357,7 +358,7 @@ def test_the_limits_have_limits(name: str, least: int, most: int) -> None:
     for value in (least, most):
         assert from_json(full(limits={name: value}))
     for value in (least - 1, most + 1):
-        assert name in refused(full(limits={name: value})) or value >= 2**63
+        assert name in refused(full(limits={name: value}))
 
 
 def test_everybody_may_write_only_in_a_lab() -> None:
@@ -377,7 +378,7 @@ def test_a_genesis_that_was_built_is_held_to_the_same_rules() -> None:
         validate(Genesis(chain="X", created_ms=0, validators=genesis.validators))
 
 
-def test_a_mistake_in_a_file_is_told_with_its_field(tmp_path: Path) -> None:
+def test_a_mistake_in_a_file_is_told_with_its_field() -> None:
     for raw, field in [
         (validator(name=5), "validators"),
         (full(limits={"block_bytes_max": "1"}), "limits.block_bytes_max"),
