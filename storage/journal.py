@@ -89,7 +89,6 @@ class Journal:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / f"{path.name}.new").unlink(missing_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from None
@@ -100,7 +99,14 @@ class Journal:
             raise Locked(f"{path} is open in another process; stop that node first") from None
         journal = Journal(path, handle, genesis, sync=sync, wrote=wrote)
         try:
+            # Only now: before, it may be the file that the owner is rewriting.
+            (path.parent / f"{path.name}.new").unlink(missing_ok=True)
+            if os.fstat(handle).st_ino != path.stat().st_ino:
+                raise Locked(f"{path} was rewritten by another process; stop that node first")
             journal._load()
+        except OSError as error:
+            os.close(handle)
+            raise StorageError(f"{path}: {error.strerror}") from None
         except BaseException:
             os.close(handle)
             raise
@@ -121,7 +127,7 @@ class Journal:
                 )
             )
         )
-        self._append(body)
+        self._append(body, sync=self._sync)
         for key, value in changes.items():
             self._apply(key, value)
         bound = max(COMPACT_BYTES_MIN, COMPACT_FACTOR * self._live_bytes)
@@ -152,7 +158,7 @@ class Journal:
         self._file_bytes = offset
         if first:
             self.fresh = True
-            self._append(encode(_Header(self._genesis)))
+            self._append(encode(_Header(self._genesis)), sync=self._sync)
             _sync_folder(self._path.parent)
 
     def _record_at(self, raw: bytes, offset: int) -> bytes | None:
@@ -179,7 +185,7 @@ class Journal:
         os.ftruncate(self._handle, offset)
         os.fsync(self._handle)
 
-    def _append(self, body: bytes) -> None:
+    def _append(self, body: bytes, *, sync: bool) -> None:
         if self._failed:
             raise StorageError(f"{self._path}: an earlier write failed; restart the node")
         if len(body) > RECORD_BYTES_MAX:
@@ -188,7 +194,7 @@ class Journal:
         began = time.perf_counter()
         try:
             _write_all(self._handle, data)
-            if self._sync:
+            if sync:
                 os.fdatasync(self._handle)
                 self._wrote(time.perf_counter() - began)
         except OSError as error:
@@ -215,9 +221,9 @@ class Journal:
             self._handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file_bytes = 0
-            self._append(encode(_Header(self._genesis)))
+            self._append(encode(_Header(self._genesis)), sync=False)
             for key, value in self._entries.items():
-                self._append(encode(_Changes((_Change(key, (value,)),))))
+                self._append(encode(_Changes((_Change(key, (value,)),))), sync=False)
             os.fsync(self._handle)
             new.replace(self._path)
             _sync_folder(self._path.parent)

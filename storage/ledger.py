@@ -7,11 +7,14 @@ by a checksum. Damage raises `Corrupted`, never gives a wrong answer.
 The ledger tree is kept in tiles: tile (l, i) holds up to 256 digests of the complete subtrees of
 level 8 * l, from number 256 * i on; whatever lies between is computed from them.
 
-Keys:  meta            format, genesis, height, frontier and commitment
+Keys:  meta            format (4 bytes), then genesis, height, tip, frontier and commitment
        h/HEIGHT        header             b/HEIGHT  body           r/HEIGHT  receipts
        c/HEIGHT        certificate        t/LEVEL/INDEX  a tile of the ledger tree
        i/ID            height and position of a transaction's first appearance
        s/...           state (storage.state)
+
+What is missing without a trace (a transaction's place, a key of the state) is found by `assay node
+fsck`, not by reading.
 """
 
 import time
@@ -29,6 +32,7 @@ from crypto.header import ZERO, Header, header_digest, headers
 from crypto.interface import Digest, Hash
 from crypto.merkle import (
     Frontier,
+    InvalidProof,
     Node,
     consistency_proof,
     inclusion_proof,
@@ -48,11 +52,12 @@ _RECEIPTS_BYTES_MAX = 256 * 1024 * 1024
 
 
 class _Meta(Record, frozen=True):
-    format: int
     genesis: bytes
     height: int
     certified: int
     """Certificates are known up to here; there may be more above."""
+    tip: bytes
+    """The digest of the last header: nothing else may vouch for it yet."""
     frontier: bytes
     commitment: bytes
 
@@ -65,6 +70,7 @@ _metas: Codec[_Meta] = Codec(_Meta, bytes_max=1024 * 1024)
 _receipts: Codec[_Receipts] = Codec(_Receipts, bytes_max=_RECEIPTS_BYTES_MAX)
 
 _META = b"meta"
+_FORMAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class Ledger:
         self._grown: tuple[Frontier, list[Node]] | None = None
         self._tiles = Tiles(store, hash_)
         self._headers: OrderedDict[int, tuple[Header, Digest]] = OrderedDict()
+        self._tip = ZERO
         self.height = 0
         self.certified = 0
         """Certificates of all heights up to this one are stored."""
@@ -132,6 +139,11 @@ class Ledger:
     def size(self) -> int:
         """Transactions in the ledger."""
         return self._frontier.size
+
+    @property
+    def root(self) -> Digest:
+        """Of the ledger tree."""
+        return self._frontier.root()
 
     def header(self, height: int) -> Header:
         return self._header(height)[0]
@@ -211,6 +223,7 @@ class Ledger:
         batch |= self._tiles.extend(completed)
         self._frontier, self._grown = frontier, None
         self.height = header.height
+        self._tip = header_digest(header, self._hash)
         batch[_META] = with_checksum(self._meta())
         began = time.perf_counter()
         self._store.write(batch, sync=self._sync)
@@ -273,7 +286,7 @@ class Ledger:
         return header, digest
 
     def _check_header(self, height: int, header: Header, digest: Digest) -> None:
-        """Against the next header's parent, or else against the certificate, if there is one."""
+        """Against the next header's parent or, for the last, the tip; and the certificate."""
         if header.height != height:
             raise corrupted(f"the header of height {height}")
         if height < self.height:
@@ -284,6 +297,8 @@ class Ledger:
                 raise corrupted(f"the header of height {height + 1}") from None
             if parent != digest:
                 raise corrupted(f"the header of height {height}")
+        elif digest != self._tip:
+            raise corrupted(f"the header of height {height}")
         certificate = self.certificate(height)
         if certificate is not None and certificate.header != digest:
             raise corrupted(f"the header of height {height}")
@@ -300,12 +315,12 @@ class Ledger:
         return raw
 
     def _meta(self) -> bytes:
-        return encode(
+        return FORMAT.to_bytes(_FORMAT_BYTES, "big") + encode(
             _Meta(
-                FORMAT,
                 self._genesis,
                 self.height,
                 self.certified,
+                self._tip,
                 self._frontier.dump(),
                 self._commitment.dump(),
             )
@@ -313,11 +328,16 @@ class Ledger:
 
     def _load(self, raw: bytes) -> None:
         try:
-            meta = _metas.decode(without_checksum(raw, "the ledger's meta record"))
-            if meta.format != FORMAT:
+            record = without_checksum(raw, "the ledger's meta record")
+            # Why before decoding: another format has other fields.
+            found = int.from_bytes(record[:_FORMAT_BYTES], "big")
+            if found != FORMAT:
                 raise StorageError(
-                    f"the ledger has format {meta.format}; this version knows format {FORMAT}"
+                    f"the ledger has format {found}; this version knows format {FORMAT}. Use the "
+                    "version that wrote it, or empty the data directory: the node is filled again "
+                    "from its peers"
                 )
+            meta = _metas.decode(record[_FORMAT_BYTES:])
             if meta.genesis != self._genesis:
                 raise StorageError(
                     "the data directory belongs to another network than the genesis file; use the "
@@ -325,10 +345,11 @@ class Ledger:
                 )
             self._frontier = Frontier.load(meta.frontier, self._hash)
             self._tiles.load(self._frontier.size)
-        except Malformed:
+        except (Malformed, InvalidProof):
             raise corrupted("the ledger's meta record") from None
         self._commitment.load(meta.commitment)
         self.height = meta.height
+        self._tip = Digest(meta.tip)
         self.certified = meta.certified
         while self._store.get(_key(b"c/", self.certified + 1)) is not None:
             self.certified += 1

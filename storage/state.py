@@ -3,13 +3,15 @@
 The write set lasts for a block, the undo for a transaction.
 
 Reads inside a block see what the block wrote. Nothing reaches the store before the ledger takes
-the whole block in one batch (`Ledger.append`). One thread: the ledger lane.
+the whole block in one batch (`Ledger.append`). One thread: the ledger lane. Stored values carry a
+checksum: a flipped bit raises `Corrupted`.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
 
 from crypto.interface import Digest
+from storage.checksum import with_checksum, without_checksum
 from storage.interface import Commitment, Store
 
 STATE = b"s/"
@@ -51,7 +53,7 @@ class State:
     def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """What is stored; not what the current block wrote."""
         for key, value in self._store.scan(STATE + prefix, start=start):
-            yield key[len(STATE) :], value
+            yield key[len(STATE) :], without_checksum(value, _what(key))
 
     def begin(self) -> None:
         """A transaction begins: what it writes can be undone."""
@@ -76,7 +78,10 @@ class State:
 
     def batch(self) -> dict[bytes, bytes | None]:
         """The block's changes, for the store."""
-        return {STATE + key: value for key, value in self._written.items()}
+        return {
+            STATE + key: None if value is None else with_checksum(value)
+            for key, value in self._written.items()
+        }
 
     def settle(self) -> None:
         """The block's changes are stored: the next block begins."""
@@ -90,7 +95,8 @@ class State:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        value = self._store.get(STATE + key)
+        raw = self._store.get(STATE + key)
+        value = None if raw is None else without_checksum(raw, _what(STATE + key))
         self._remember(key, value)
         return value
 
@@ -118,3 +124,7 @@ class ApplicationState:
     def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._state.scan(self._prefix + prefix, start=start):
             yield key[len(self._prefix) :], value
+
+
+def _what(key: bytes) -> str:
+    return f"the state at {key[len(STATE) :][:40]!r}"

@@ -1,6 +1,8 @@
 """LevelDB by plyvel (Ghemawat and Dean, 2011): a log-structured merge tree in a directory.
 
-Batches are atomic; with `sync` they are on disk on return. Needs plyvel, whose wheels exist for
+Batches are atomic; with `sync` they are on disk on return. Blocks are read with their checksums.
+After a failed write nothing is written any more: what came behind a torn record would be skipped at
+the next opening. Needs plyvel, whose wheels exist for
 CPython 3.11 and 3.12 on common platforms.
 """
 
@@ -29,10 +31,11 @@ class _LevelDb:
     def __init__(self, database: "plyvel.DB", path: Path) -> None:
         self._database = database
         self._path = path
+        self._failed = False
 
     def get(self, key: bytes) -> bytes | None:
         try:
-            value: bytes | None = self._database.get(key)
+            value: bytes | None = self._database.get(key, verify_checksums=True)
         except plyvel.Error as error:
             raise _named(error, self._path) from None
         return value
@@ -40,11 +43,13 @@ class _LevelDb:
     def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
             with self._database.snapshot() as snapshot:
-                return [snapshot.get(key) for key in keys]
+                return [snapshot.get(key, verify_checksums=True) for key in keys]
         except plyvel.Error as error:
             raise _named(error, self._path) from None
 
     def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool = True) -> None:
+        if self._failed:
+            raise StorageError(f"{self._path}: an earlier write failed; restart the node")
         try:
             writes = self._database.write_batch(transaction=True, sync=sync)
             with writes:
@@ -54,11 +59,18 @@ class _LevelDb:
                     else:
                         writes.put(key, value)
         except plyvel.Error as error:
+            self._failed = True
             raise _named(error, self._path) from None
 
     def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        with self._database.iterator(start=prefix + start) as pairs:
-            for key, value in pairs:
+        with self._database.iterator(start=prefix + start, verify_checksums=True) as pairs:
+            while True:
+                try:
+                    key, value = next(pairs)
+                except StopIteration:
+                    return
+                except plyvel.Error as error:
+                    raise _named(error, self._path) from None
                 if not key.startswith(prefix):
                     return
                 yield key, value

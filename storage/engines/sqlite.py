@@ -1,6 +1,8 @@
 """SQLite in one file, write-ahead logged: the engine that needs nothing but Python.
 
-With `sync`, a commit is on disk on return (`synchronous = FULL`).
+With `sync`, a commit is on disk on return (`synchronous = FULL`). Without, it is not waited for
+(`NORMAL`); `OFF` would also skip the syncs of a checkpoint, and then lose what was committed with
+`sync` before. After a failed write nothing is written any more.
 """
 
 import fcntl
@@ -32,6 +34,7 @@ class _Sqlite:
         self._lock_file = lock_file
         self._path = path
         self._mutex = threading.Lock()
+        self._failed = False
 
     def get(self, key: bytes) -> bytes | None:
         return self.get_many([key])[0]
@@ -48,13 +51,16 @@ class _Sqlite:
         puts = [(key, value) for key, value in batch.items() if value is not None]
         deletes = [(key,) for key, value in batch.items() if value is None]
         with self._use() as connection:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'OFF'}")
-            connection.execute("BEGIN IMMEDIATE")
+            if self._failed:
+                raise StorageError(f"{self._path}: an earlier write failed; restart the node")
             try:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+                connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR REPLACE INTO kv VALUES (?, ?)", puts)
                 connection.executemany("DELETE FROM kv WHERE k = ?", deletes)
                 connection.execute("COMMIT")
             except sqlite3.Error:
+                self._failed = True
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -85,22 +91,29 @@ class _Sqlite:
 
 def create(options: Options, path: Path) -> Store:
     """Open or make the database in the directory `path`. Raises `StorageError`."""
-    path.mkdir(parents=True, exist_ok=True)
-    lock_file = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock_file = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock_file)
         raise Locked(f"{path} is open in another process; stop that node first") from None
-    with _named(path):
-        connection = sqlite3.connect(
-            path / "ledger.sqlite", isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA cache_size = -{options.cache_kib}")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID"
-        )
+    try:
+        with _named(path):
+            connection = sqlite3.connect(
+                path / "ledger.sqlite", isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA cache_size = -{options.cache_kib}")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID"
+            )
+    except StorageError:
+        os.close(lock_file)
+        raise
     return _Sqlite(connection, lock_file, path)
 
 
