@@ -89,14 +89,14 @@ class _Replay:
 
     def __init__(self, config: NodeConfig, genesis: Genesis, path: Path, hash_: Hash) -> None:
         lab = config.lab or genesis.lab
-        commitment: Commitment = _make(Kind.COMMITMENT, genesis.commitment, lab, hash_)
+        self.commitment: Commitment = _make(Kind.COMMITMENT, genesis.commitment, lab, hash_)
         scheme: SignatureScheme = _make(Kind.SIGNATURE, genesis.client_signature, lab)
         self.applications: dict[str, Application] = {
             each.name: _make(Kind.APPLICATION, each, lab) for each in genesis.applications
         }
         self.store = _store(config, path, lab)
-        self.ledger = Ledger.open(self.store, digest(genesis), hash_, commitment, sync=False)
-        self.state = State(self.store, commitment)
+        self.ledger = Ledger.open(self.store, digest(genesis), hash_, self.commitment, sync=False)
+        self.state = State(self.store, self.commitment)
         self._executor = Executor(genesis, self.ledger, self.state, self.applications, hash_)
         validity = Validity(genesis, digest(genesis), self.applications, scheme, hash_, Verified(1))
         self._preparation = Preparation(genesis, validity, hash_)
@@ -125,6 +125,7 @@ def _check_ledger(
                 replay.execute(block.header, block.body)
                 progress(height, ledger.height)
             _compare(home, store, replay.store)
+            _compare_continuation(home, ledger, commitment, replay)
             if ledger.height:
                 _invariants(home, replay)
         finally:
@@ -150,6 +151,8 @@ class _Certifier:
     def check(self, ledger: Ledger, height: int) -> None:
         certificate = ledger.certificate(height)
         if certificate is None:
+            if height <= ledger.certified:
+                raise InvalidCertificate(f"the certificate of height {height} is missing")
             return
         if certificate.header != ledger.header_digest(height) or certificate.height != height:
             raise InvalidCertificate(f"the certificate of height {height} is for another header")
@@ -170,6 +173,16 @@ def _compare(home: Home, stored: Store, replayed: Store) -> None:
             continue
         key = min(each[0] for each in (left, right) if each is not None)
         _damaged(home, f"the entry {key[:40]!r} is not what the blocks lead to")
+
+
+def _compare_continuation(
+    home: Home, ledger: Ledger, commitment: Commitment, replay: "_Replay"
+) -> None:
+    """What the next block is built on: it lies in the meta record, which is not compared."""
+    found = (ledger.size, ledger.root, commitment.root)
+    computed = (replay.ledger.size, replay.ledger.root, replay.commitment.root)
+    if found != computed:
+        _damaged(home, "the ledger tree or the state sum to continue from is not that of the state")
 
 
 def _pairs(store: Store) -> Iterator[tuple[bytes, bytes]]:

@@ -47,7 +47,12 @@ class Store(Protocol):
         ...
 
     def write(self, batch: Mapping[bytes, bytes | None], *, sync: bool = True) -> None:
-        """Apply all of `batch` or none of it; None deletes. With `sync`, durable on return."""
+        """Apply all of `batch` or none of it; None deletes. With `sync`, durable on return.
+
+        Without, a power loss may take it although a later write with `sync` survives: LevelDB
+        begins a new log without syncing the last one. After a write that failed, all raise
+        `StorageError`: what the disk holds is unknown.
+        """
         ...
 
     def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:

@@ -1,13 +1,20 @@
 """A small durable map: what a validator signed and promised, on disk before it leaves.
 
 An append-only file of checksummed records, each a set of changes that is applied as a whole.
-`write` returns after the data is on disk. The file is rewritten when it has grown far beyond what
-is live. A record torn at the end (a crash in mid-write) is cut off and reported; damage before
-the end stops the node. After a failed write or fsync nothing is written any more: what the disk
-holds is then unknown.
+`write` returns after the data is on disk, so at most the last record can be torn by a crash. The
+file is rewritten when it has grown far beyond what is live. After a failed write or fsync nothing
+is written any more: what the disk holds is then unknown.
 
-Record: length (4 bytes), CRC-32 of length and body (4 bytes), body. The body of the first names
-format and genesis; the others are encoded pairs of key and value, an empty list for a deletion.
+A torn last record is cut off and reported. Damage of any other kind stops the node, for what was
+signed would be forgotten. A file ends in a torn record if no head of a later record is found, and
+the rest is shorter than the record, or has a disk sector that is all zeros: what file systems leave
+of an append that was not synced. A whole record that is wrong was not torn but damaged.
+
+File: FORMAT, salt (8 random bytes), digest of the genesis file (32 bytes), CRC-32 of all this; then
+records. Record: salt, number (8 bytes, from 0), length of the body (4 bytes), CRC-32 of the body,
+CRC-32 of the head up to here; body. The body is encoded pairs of key and value, an empty list for a
+deletion. The salt marks the heads: it never leaves this file, so that nothing which others write
+into a body looks like a record.
 """
 
 import fcntl
@@ -29,11 +36,14 @@ COMPACT_FACTOR = 8
 COMPACT_BYTES_MIN = 16 * 1024 * 1024
 """The file is rewritten when it exceeds this and COMPACT_FACTOR times what is live."""
 
-_HEAD_BYTES = 8
+FORMAT = b"assay journal 2\n"
 
-
-class _Header(Record, frozen=True):
-    genesis: bytes
+_SALT_BYTES = 8
+_CRC_BYTES = 4
+_OPENING_BYTES = len(FORMAT) + _SALT_BYTES + 32 + _CRC_BYTES
+_HEAD_BYTES = _SALT_BYTES + 8 + 4 + 2 * _CRC_BYTES
+_SECTOR_BYTES = 512
+"""The least that a disk writes as a whole."""
 
 
 class _Change(Record, frozen=True):
@@ -45,7 +55,6 @@ class _Changes(Record, frozen=True):
     changes: tuple[_Change, ...]
 
 
-_headers: Codec[_Header] = Codec(_Header, bytes_max=1024)
 _records: Codec[_Changes] = Codec(_Changes, bytes_max=RECORD_BYTES_MAX)
 
 
@@ -68,6 +77,8 @@ class Journal:
         self._wrote = wrote
         self._live_bytes = 0
         self._file_bytes = 0
+        self._salt = b""
+        self._next = 0
         self._failed = False
         self._entries: dict[bytes, bytes] = {}
         self.fresh = False
@@ -127,7 +138,7 @@ class Journal:
                 )
             )
         )
-        self._append(body, sync=self._sync)
+        self._append_record(body, sync=self._sync)
         for key, value in changes.items():
             self._apply(key, value)
         bound = max(COMPACT_BYTES_MIN, COMPACT_FACTOR * self._live_bytes)
@@ -139,58 +150,112 @@ class Journal:
 
     def _load(self) -> None:
         raw = self._path.read_bytes()
-        offset, first = 0, True
-        while offset < len(raw):
-            body = self._record_at(raw, offset)
+        if not self._opened(raw):
+            self.fresh = True
+            self._cut(0, len(raw))
+            self._begin(sync=self._sync)
+            _sync_folder(self._path.parent)
+            return
+        self._file_bytes = _OPENING_BYTES
+        while self._file_bytes < len(raw):
+            body = self._body_at(raw, self._file_bytes)
             if body is None:
-                self._cut(offset, len(raw))
+                self._cut(self._file_bytes, len(raw))
                 break
             try:
-                if first:
-                    self._check_header(body)
-                else:
-                    for change in _records.decode(body).changes:
-                        self._apply(change.key, change.value[0] if change.value else None)
+                changes = _records.decode(body).changes
             except Malformed as error:
-                raise Corrupted(f"{self._path} at byte {offset}: {error}. {_MEND}") from None
-            offset += _HEAD_BYTES + len(body)
-            first = False
-        self._file_bytes = offset
-        if first:
-            self.fresh = True
-            self._append(encode(_Header(self._genesis)), sync=self._sync)
-            _sync_folder(self._path.parent)
+                raise self._corrupted(self._file_bytes, str(error)) from None
+            for change in changes:
+                self._apply(change.key, change.value[0] if change.value else None)
+            self._file_bytes += _HEAD_BYTES + len(body)
+            self._next += 1
 
-    def _record_at(self, raw: bytes, offset: int) -> bytes | None:
-        """The record's body; None if it is the torn end. Raises `Corrupted` in the middle."""
-        head = raw[offset : offset + _HEAD_BYTES]
-        length = int.from_bytes(head[:4], "big")
-        body = raw[offset + _HEAD_BYTES : offset + _HEAD_BYTES + length]
-        whole = len(head) == _HEAD_BYTES and len(body) == length
-        if whole and _checksum(body) == head[4:]:
-            return body
-        if _any_record_after(raw, offset + 1):
-            raise Corrupted(f"{self._path} is corrupt at byte {offset}. {_MEND}")
-        return None
-
-    def _check_header(self, body: bytes) -> None:
-        if _headers.decode(body).genesis != self._genesis:
+    def _opened(self, raw: bytes) -> bool:
+        """Read what the file begins with; False if that was never written as a whole."""
+        opening = raw[:_OPENING_BYTES]
+        content, crc = opening[:-_CRC_BYTES], opening[-_CRC_BYTES:]
+        if len(opening) < _OPENING_BYTES or crc != _crc(content):
+            if len(raw) > _OPENING_BYTES or not _torn(raw, 0, _OPENING_BYTES):
+                raise self._corrupted(0, "it does not begin as a journal does")
+            return False
+        format_, content = content[: len(FORMAT)], content[len(FORMAT) :]
+        if format_ != FORMAT:
+            raise StorageError(f"{self._path} was written by another release of this program")
+        self._salt = content[:_SALT_BYTES]
+        if content[_SALT_BYTES:] != self._genesis:
             raise StorageError(
                 f"{self._path} belongs to another network than the genesis file; use the home "
                 "directory of this network"
             )
+        return True
+
+    def _body_at(self, raw: bytes, offset: int) -> bytes | None:
+        """The record's body; None if it is the torn end. Raises `Corrupted`."""
+        head = self._head_at(raw, offset)
+        if head is None:
+            end = max(len(raw), offset + _HEAD_BYTES)
+            last = not self._any_head_after(raw, offset)
+        else:
+            number, length, crc = head
+            end = offset + _HEAD_BYTES + length
+            body = raw[offset + _HEAD_BYTES : end]
+            if number == self._next and _crc(body) == crc and len(body) == length:
+                return body
+            last = number == self._next and len(raw) <= end
+        if not last or not _torn(raw, offset, end):
+            raise self._corrupted(offset, f"record {self._next} is not there as it was written")
+        return None
+
+    def _head_at(self, raw: bytes, offset: int) -> tuple[int, int, bytes] | None:
+        """Number, length of the body, and CRC of the body, if an intact head is there."""
+        head = raw[offset : offset + _HEAD_BYTES]
+        if len(head) < _HEAD_BYTES or not head.startswith(self._salt):
+            return None
+        if head[-_CRC_BYTES:] != _crc(head[:-_CRC_BYTES]):
+            return None
+        at = _SALT_BYTES
+        return (
+            int.from_bytes(head[at : at + 8]),
+            int.from_bytes(head[at + 8 : at + 12]),
+            head[20:24],
+        )
+
+    def _any_head_after(self, raw: bytes, offset: int) -> bool:
+        while (offset := raw.find(self._salt, offset + 1)) >= 0:
+            if self._head_at(raw, offset) is not None:
+                return True
+        return False
+
+    def _corrupted(self, offset: int, why: str) -> Corrupted:
+        return Corrupted(f"{self._path} is corrupt at byte {offset}: {why}. {_MEND}")
 
     def _cut(self, offset: int, size: int) -> None:
         self.cut_bytes = size - offset
+        if not self.cut_bytes:
+            return
         os.ftruncate(self._handle, offset)
         os.fsync(self._handle)
 
-    def _append(self, body: bytes, *, sync: bool) -> None:
-        if self._failed:
-            raise StorageError(f"{self._path}: an earlier write failed; restart the node")
+    def _begin(self, *, sync: bool) -> None:
+        """Write what a file begins with."""
+        self._salt = os.urandom(_SALT_BYTES)
+        self._next = 0
+        self._file_bytes = 0
+        content = FORMAT + self._salt + self._genesis
+        self._append(content + _crc(content), sync=sync)
+
+    def _append_record(self, body: bytes, *, sync: bool) -> None:
         if len(body) > RECORD_BYTES_MAX:
             raise StorageError(f"a record of {len(body)} bytes; at most {RECORD_BYTES_MAX}")
-        data = len(body).to_bytes(4, "big") + _checksum(body) + body
+        numbers = self._next.to_bytes(8) + len(body).to_bytes(4)
+        head = self._salt + numbers + _crc(body)
+        self._append(head + _crc(head) + body, sync=sync)
+        self._next += 1
+
+    def _append(self, data: bytes, *, sync: bool) -> None:
+        if self._failed:
+            raise StorageError(f"{self._path}: an earlier write failed; restart the node")
         began = time.perf_counter()
         try:
             _write_all(self._handle, data)
@@ -220,10 +285,9 @@ class Journal:
         try:
             self._handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file_bytes = 0
-            self._append(encode(_Header(self._genesis)), sync=False)
+            self._begin(sync=False)
             for key, value in self._entries.items():
-                self._append(encode(_Changes((_Change(key, (value,)),))), sync=False)
+                self._append_record(encode(_Changes((_Change(key, (value,)),))), sync=False)
             os.fsync(self._handle)
             new.replace(self._path)
             _sync_folder(self._path.parent)
@@ -240,19 +304,19 @@ _MEND = (
 )
 
 
-def _checksum(body: bytes) -> bytes:
-    return zlib.crc32(body, len(body)).to_bytes(4, "big")
+def _crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CRC_BYTES)
 
 
-def _any_record_after(raw: bytes, start: int) -> bool:
-    """Whether an intact record begins anywhere behind `start`: then this is no torn end."""
-    for offset in range(start, len(raw) - _HEAD_BYTES):
-        length = int.from_bytes(raw[offset : offset + 4], "big")
-        end = offset + _HEAD_BYTES + length
-        if length > 0 and end <= len(raw):
-            body = raw[offset + _HEAD_BYTES : end]
-            if _checksum(body) == raw[offset + 4 : offset + _HEAD_BYTES]:
-                return True
+def _torn(raw: bytes, offset: int, end: int) -> bool:
+    """Whether `raw[offset:end]` is what can be left of an append that was not synced."""
+    if len(raw) < end:
+        return True
+    while offset < end:
+        sector_end = min(end, offset - offset % _SECTOR_BYTES + _SECTOR_BYTES)
+        if not any(raw[offset:sector_end]):
+            return True
+        offset = sector_end
     return False
 
 

@@ -104,6 +104,8 @@ class Ledger:
         self._tiles = Tiles(store, hash_)
         self._headers: OrderedDict[int, tuple[Header, Digest]] = OrderedDict()
         self._tip = ZERO
+        self._unsynced: dict[bytes, bytes] = {}
+        """Certificates since the last block; they become durable with the next one."""
         self.height = 0
         self.certified = 0
         """Certificates of all heights up to this one are stored."""
@@ -221,6 +223,7 @@ class Ledger:
             if first:
                 batch[b"i/" + identity] = with_checksum(place + position.to_bytes(4, "big"))
         batch |= self._tiles.extend(completed)
+        batch |= self._unsynced
         self._frontier, self._grown = frontier, None
         self.height = header.height
         self._tip = header_digest(header, self._hash)
@@ -228,13 +231,19 @@ class Ledger:
         began = time.perf_counter()
         self._store.write(batch, sync=self._sync)
         self._wrote(time.perf_counter() - began)
+        self._unsynced.clear()
         state.settle()
         self._cache(header)
 
     def put_certificate(self, certificate: Certificate) -> None:
-        """Not synced: a lost certificate can be had again from the peers."""
-        key = _key(b"c/", certificate.height)
-        self._store.write({key: with_checksum(encode(certificate))}, sync=False)
+        """Not synced: a lost certificate can be had again from the peers.
+
+        It is written again with the next block, so that no block's `certified` counts one that a
+        power loss took.
+        """
+        key, value = _key(b"c/", certificate.height), with_checksum(encode(certificate))
+        self._store.write({key: value}, sync=False)
+        self._unsynced[key] = value
         while self._store.get(_key(b"c/", self.certified + 1)) is not None:
             self.certified += 1
 

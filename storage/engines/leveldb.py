@@ -81,6 +81,9 @@ class _LevelDb:
 
 def create(options: Options, path: Path) -> Store:
     """Open or make the database in the directory `path`. Raises `StorageError`."""
+    if not (path / "CURRENT").exists() and any(path.glob("*.ldb")):
+        # LevelDB would take it for an empty directory, and remove the tables.
+        raise Corrupted(f"{path} is corrupt (the file CURRENT is missing). {_MEND}")
     try:
         database = plyvel.DB(
             str(path),
@@ -99,16 +102,18 @@ def create(options: Options, path: Path) -> Store:
     return _LevelDb(database, path)
 
 
+_MEND = "Check it with `assay node fsck`, or empty it: the node catches up from its peers"
+_LOCKED = ("/LOCK: already held by process", "/LOCK: Resource temporarily unavailable")
+
+
 def _named(error: Exception, path: Path) -> StorageError:
     detail = error.args[0] if error.args else ""
     text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
     text = text.replace("\n", " ")
-    if "lock" in text.lower():
+    # Why the ends: a path may contain anything, "lock" as well.
+    if text.endswith(_LOCKED):
         return Locked(f"{path} is open in another process; stop that node first")
     # Why the words: reading behind the end of a file that was cut short is an "IO error" here.
     if isinstance(error, plyvel.CorruptionError) or text.endswith("Invalid argument"):
-        return Corrupted(
-            f"{path} is corrupt ({text}). Check it with `assay node fsck`, or empty it: the node "
-            "catches up from its peers"
-        )
+        return Corrupted(f"{path} is corrupt ({text}). {_MEND}")
     return StorageError(f"{path}: {text}")

@@ -188,6 +188,33 @@ def test_a_certificate_that_proves_nothing_is_found(written: Written) -> None:
         check(written.home)
 
 
+@pytest.mark.parametrize("height", [1, 3])
+def test_a_missing_certificate_below_others_is_found(written: Written, height: int) -> None:
+    written.change(lambda store: store.write({key(b"c/", height): None}))
+    with pytest.raises(Damaged, match=f"certificate of height {height} is missing"):
+        check(written.home)
+
+
+@pytest.mark.parametrize("what", ["state sum", "ledger tree"])
+def test_a_meta_record_that_would_continue_from_elsewhere_is_found(
+    written: Written, what: str
+) -> None:
+    """With a right checksum: a fault in the program, not in the disk."""
+
+    def change(store: Store) -> None:
+        commitment = flat.create(flat.Options(), HASH)
+        ledger = Ledger.open(store, digest(written.genesis), HASH, commitment)
+        if what == "state sum":
+            commitment.update({b"kv/more": (None, b"than there is")})
+        else:
+            ledger._frontier.extend([HASH.digest(b"one more")])
+        store.write({b"meta": with_checksum(ledger._meta())})
+
+    written.change(change)
+    with pytest.raises(Damaged):
+        check(written.home)
+
+
 def test_missing_certificates_at_the_end_are_no_damage(written: Written) -> None:
     written.append(2, certify=False)
     found = check(written.home)

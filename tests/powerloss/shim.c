@@ -6,10 +6,9 @@
  * synced is in no image, so that putting the images in the place of the files is a power loss.
  *
  * Simplifications. A new file's name is durable with the first sync of its data. rename and unlink
- * are applied to the images at once: a journalling file system orders them behind the data that was
- * synced before, and a file that was never synced has no image to be renamed. A sync of a folder
- * therefore has nothing to do. One stretch for each file: bytes within it that were not written are
- * the same in file and image. The first stretch after opening is the whole file: what another
+ * are applied to the images at once; a file that was never synced takes the place of another one as
+ * nothing. A sync of a folder therefore has nothing to do, and a forgotten one is not noticed. One
+ * stretch for each file: bytes within it that were not written are the same in file and image. The first stretch after opening is the whole file: what another
  * process wrote before is synced with it. Not seen: writes through a shared mapping (LevelDB and
  * SQLite without mmap_size write none, but for SQLite's -shm, which is rebuilt), through stdio,
  * sendfile, copy_file_range and io_uring, and calls that name a file relative to a folder.
@@ -158,9 +157,13 @@ static int copy(int from, const char *image) {
     struct file *file = entry_of(&facts);
     off_t offset = file->from, end = file->to < facts.st_size ? file->to : facts.st_size;
     struct stat before;
-    if (fstat(to, &before) || before.st_size == 0)
+    if (fstat(to, &before))
+        return -1;
+    if (before.st_size == 0)
         offset = 0, end = facts.st_size;
-    int result = real_truncate(to, facts.st_size);
+    /* A file that grows does so with its data, never before it (ext4's data=ordered): the process
+     * may be killed in the middle of this. */
+    int result = facts.st_size < before.st_size ? real_truncate(to, facts.st_size) : 0;
     while (!result && offset < end) {
         size_t wanted = sizeof buffer;
         if ((off_t)wanted > end - offset)
@@ -170,6 +173,8 @@ static int copy(int from, const char *image) {
             result = -1;
         offset += count;
     }
+    if (!result)
+        result = real_truncate(to, facts.st_size);
     file->from = file->to = 0;
     close(reader);
     close(to);
@@ -295,7 +300,9 @@ int rename(const char *from, const char *to) {
     int result = real(from, to);
     if (!result && image_of(from, old_image) && image_of(to, new_image)) {
         make_folders(new_image);
-        real(old_image, new_image);
+        /* Renamed before it was synced: the name may be durable before the data is. */
+        if (real(old_image, new_image))
+            unlink(new_image);
     }
     return result;
 }

@@ -11,9 +11,11 @@ import pytest
 
 from crypto.interface import Digest
 from mechanisms.registry import Kind, create, load, names
+from storage.engines import leveldb
 from storage.interface import Store
 from storage.journal import Journal
 from tests.powerloss.powerloss import Disk
+from tests.storage.test_ledger import opened as ledger_in
 
 GENESIS = Digest(b"g" * 32)
 ENGINES = [name for name in names(Kind.ENGINE) if load(Kind.ENGINE, name, lab=False).claims.durable]
@@ -33,6 +35,17 @@ for n in range(100_000):
     else:
         store.write({b"k%d" % n: value(n)}, sync=sync)
     print(n, sync, flush=True)
+"""
+
+LEDGER = """
+import sys
+from pathlib import Path
+from storage.engines import leveldb
+from tests.storage.test_ledger import Chain
+chain = Chain(leveldb.create(leveldb.Options(write_buffer_bytes=65536), Path(sys.argv[1])))
+for n in range(100_000):
+    chain.grow(8, certificate_bytes=20_000)
+    print(n + 1, flush=True)
 """
 
 
@@ -76,8 +89,10 @@ def python(disk: Disk, code: str, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def written_until_the_power_fails(disk: Disk, kind: str, pattern: str, count: int) -> list[int]:
-    """Kill the writer after `count` writes; the last acknowledged one, and the last synced one."""
+def written_until_the_power_fails(
+    disk: Disk, kind: str, pattern: str, count: int
+) -> tuple[int, list[int]]:
+    """Kill the writer after `count` writes; the last acknowledged one, and all synced ones."""
     path = disk.root / "data"
     path.mkdir(exist_ok=True)
     with python(disk, WRITER, kind, str(path), pattern) as writer:
@@ -87,20 +102,18 @@ def written_until_the_power_fails(disk: Disk, kind: str, pattern: str, count: in
         lines += writer.stdout.read().splitlines(keepends=True)
     told = [line.split() for line in lines if line.endswith("\n")]
     disk.lose_power([path])
-    return [
-        max(int(number) for number, _ in told),
-        max((int(number) for number, sync in told if sync == "True"), default=-1),
-    ]
+    return int(told[-1][0]), [int(number) for number, sync in told if sync == "True"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(2))
 def test_what_was_synced_survives(disk: Disk, kind: str, seed: int) -> None:
     count = random.Random(f"{kind}{seed}").randrange(30, 400)
-    last, _ = written_until_the_power_fails(disk, kind, "s", count)
+    last, synced = written_until_the_power_fails(disk, kind, "s", count)
     found = stored(kind, disk.root / "data")
+    assert synced == list(range(last + 1))
     assert last >= count - 1
-    for number in range(last + 1):
+    for number in synced:
         assert found.get(b"k%d" % number) == value(number), f"{number} of {last}"
 
 
@@ -114,13 +127,68 @@ def test_what_was_not_synced_is_lost(disk: Disk, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ENGINES)
 @pytest.mark.parametrize("count", [230, 330])
-def test_a_synced_write_keeps_all_that_were_before_it(disk: Disk, kind: str, count: int) -> None:
+def test_what_was_synced_survives_among_writes_that_were_not(
+    disk: Disk, kind: str, count: int
+) -> None:
     """Certificates are not synced, blocks are; log rotations and checkpoints fall into both."""
     last, synced = written_until_the_power_fails(disk, kind, "---s", count)
     found = stored(kind, disk.root / "data")
-    assert 0 < synced <= last
-    for number in range(synced + 1):
-        assert found.get(b"k%d" % number) == value(number), f"{number} of {synced}"
+    assert len(synced) >= count // 4
+    for number in synced:
+        assert found.get(b"k%d" % number) == value(number), f"{number} of {last}"
+
+
+@pytest.mark.parametrize("count", [37, 43, 47, 53])
+def test_a_ledger_never_counts_a_certificate_that_the_power_loss_took(
+    disk: Disk, count: int
+) -> None:
+    """With a write buffer so small that logs are changed often."""
+    path = disk.root / "data"
+    path.mkdir()
+    with python(disk, LEDGER, str(path)) as writer:
+        assert writer.stdout is not None
+        last = [int(writer.stdout.readline()) for _ in range(count)][-1]
+        writer.kill()
+    disk.lose_power([path])
+    store = leveldb.create(leveldb.Options(), path)
+    ledger, _ = ledger_in(store)
+    assert ledger.height >= last
+    assert ledger.certified >= last - 1
+    for height in range(1, ledger.height + 1):
+        assert ledger.block(height).header.height == height
+        assert height > ledger.certified or ledger.certificate(height) is not None, height
+    store.close()
+
+
+def test_a_journal_that_rewrites_itself_survives(disk: Disk) -> None:
+    code = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "import storage.journal\n"
+        "storage.journal.COMPACT_BYTES_MIN = 2_000\n"
+        "path, wait = Path(sys.argv[1]) / 'journal', int(sys.argv[2])\n"
+        "journal = storage.journal.Journal.open(path, b'g' * 32)\n"
+        "size = 0\n"
+        "for n in range(100_000):\n"
+        "    journal.write({b'k%d' % (n % 3): b'%d' % n})\n"
+        "    print(n, flush=True)\n"
+        "    before, size = size, path.stat().st_size\n"
+        "    if size < before and n >= wait:\n"
+        "        print('rewritten', flush=True)\n"
+        "        signal.pause()\n"
+    )
+    path = disk.root / "data"
+    for wait in (0, 100, 200):
+        path.mkdir(exist_ok=True)
+        with python(disk, code, str(path), str(wait)) as writer:
+            assert writer.stdout is not None
+            lines = iter(writer.stdout.readline, "rewritten\n")
+            last = [int(line) for line in lines][-1]
+            writer.kill()  # before anything more is written
+        disk.lose_power([path])
+        found = stored("journal", path)
+        assert max(map(int, found.values())) >= last
+        assert len(found) == 3
 
 
 def test_a_synced_file_survives_with_its_overwritten_and_cut_bytes_and_its_new_name(

@@ -13,6 +13,7 @@ from tests.powerloss.powerloss import Disk
 from tests.process.lab import Lab, wait_same_height
 from tests.process.load import Acknowledged, Load
 from tests.process.stored import assert_nothing_lost, assert_one_chain, ledger
+from tests.process.test_crashes import fsck
 
 
 def folders(net: Testnet) -> list[Path]:
@@ -45,6 +46,9 @@ def test_a_power_loss_of_all_validators_loses_nothing_and_contradicts_nothing(la
     powered.down()
     assert_one_chain(net)
     assert_nothing_lost(net, told + load.acknowledged)
+    for name in net.names():
+        done = fsck(net, name)
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
     # That no vote was contradicted is looked up in what the nodes recorded, when the test ends.
 
 

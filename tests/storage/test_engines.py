@@ -1,9 +1,12 @@
 """Every engine in the folder keeps the contract of `storage.interface.Store`."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +14,8 @@ from typing import TypeAlias
 import pytest
 
 from mechanisms.registry import Kind, load, names, options
-from storage.interface import Store
+from storage.engines import leveldb
+from storage.interface import Corrupted, Locked, StorageError, Store
 
 Open: TypeAlias = Callable[[], Store]
 DURABLE = [name for name in names(Kind.ENGINE) if load(Kind.ENGINE, name, lab=False).claims.durable]
@@ -106,3 +110,124 @@ def test_a_kill_between_writes_leaves_whole_batches(name: str, tmp_path: Path) -
         assert first is not None
         assert int(first) >= acknowledged
         store.close()
+
+
+def test_many_values_are_read_from_one_point_in_time(store: Store) -> None:
+    keys = [b"k%d" % number for number in range(20)]
+    store.write(dict.fromkeys(keys, b"0"))
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            store.write(dict.fromkeys(keys, str(number).encode()), sync=False)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen: set[tuple[bytes | None, ...]] = set()
+    deadline = time.monotonic() + 20
+    try:
+        while len(seen) < 100 and time.monotonic() < deadline:
+            seen.add(tuple(store.get_many(keys)))
+    finally:
+        stop.set()
+        writer.join()
+    assert all(len(set(values)) == 1 for values in seen)
+    assert len(seen) == 100
+
+
+@pytest.mark.parametrize("name", DURABLE)
+def test_after_a_failed_write_the_rest_is_refused_and_what_was_before_is_there(
+    name: str, tmp_path: Path
+) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from storage.interface import StorageError\n"
+        "from tests.storage.test_engines import opened\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = opened(sys.argv[1], Path(sys.argv[2]))\n"
+        "store.write({b'a': b'1'})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        "try: store.write({b'a': b'x' * 300_000, b'b': b'2'})\n"
+        "except StorageError as error: print(error)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "try: store.write({b'c': b'3'})\n"
+        "except StorageError as error: print(error)\n"
+        "print(store.get(b'a'), store.get(b'c'))\n"
+    )
+    command = [sys.executable, "-c", code, name, str(tmp_path / "data")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second, values = done.stdout.splitlines()
+    assert str(tmp_path) in first
+    assert "restart the node" in second
+    assert values == "b'1' None"
+    again = opened(name, tmp_path / "data")
+    assert again.get_many([b"a", b"b", b"c"]) == [b"1", None, None]
+    again.write({b"c": b"4"})
+    again.close()
+    assert dict(opened(name, tmp_path / "data").scan(b"")) == {b"a": b"1", b"c": b"4"}
+
+
+@pytest.mark.parametrize("name", DURABLE)
+def test_a_path_that_cannot_be_a_directory_is_refused_in_a_sentence(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "blocks").write_text("a file")  # "lock" is in its name
+    for path in (tmp_path / "blocks", tmp_path / "blocks" / "below"):
+        with pytest.raises(StorageError, match="blocks") as caught:
+            opened(name, path)
+        assert not isinstance(caught.value, Locked)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_leveldb_never_answers_from_a_block_with_a_flipped_bit(seed: int, tmp_path: Path) -> None:
+    """SQLite has no checksums: there it is the ledger that notices."""
+    rng = random.Random(seed)
+    expected = {b"k%04d" % number: rng.randbytes(400) for number in range(400)}
+    options_ = leveldb.Options(write_buffer_bytes=64 * 1024)
+    first = leveldb.create(options_, tmp_path / "data")
+    for key, value in expected.items():
+        first.write({key: value}, sync=False)
+    first.close()
+    tables = sorted((tmp_path / "data").glob("*.ldb"))
+    assert tables
+    table = rng.choice(tables)
+    raw = bytearray(table.read_bytes())
+    raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    table.write_bytes(raw)
+    try:
+        store = leveldb.create(options_, tmp_path / "data")
+    except StorageError:
+        return
+    wrong = 0
+    for key, value in expected.items():
+        try:
+            wrong += store.get(key) not in (value, None)
+            wrong += store.get_many([key])[0] not in (value, None)
+        except StorageError:
+            continue
+    try:
+        wrong += any(expected[key] != value for key, value in store.scan(b""))
+    except StorageError:
+        pass
+    finally:
+        store.close()
+    assert wrong == 0
+
+
+def test_leveldb_without_its_current_file_is_refused_and_not_begun_anew(tmp_path: Path) -> None:
+    store = leveldb.create(leveldb.Options(), tmp_path / "data")
+    store.write({b"k": b"v"})
+    store.close()
+    leveldb.create(leveldb.Options(), tmp_path / "data").close()  # moves the log into a table
+    current = (tmp_path / "data" / "CURRENT").read_bytes()
+    (tmp_path / "data" / "CURRENT").unlink()
+    with pytest.raises(Corrupted, match="CURRENT is missing"):
+        leveldb.create(leveldb.Options(), tmp_path / "data")
+    (tmp_path / "data" / "CURRENT").write_bytes(current)
+    store = leveldb.create(leveldb.Options(), tmp_path / "data")
+    assert store.get(b"k") == b"v"
+    store.close()

@@ -64,6 +64,19 @@ def test_key_and_value_are_kept_apart() -> None:
     assert first.root != second.root
 
 
+def test_more_elements_at_once_than_a_lane_has_room_for_are_added_right() -> None:
+    """Lanes have 16 spare bits; random elements fill them after about 2**17."""
+    changes: dict[bytes, tuple[bytes | None, bytes | None]] = {
+        number.to_bytes(4, "big"): (None, b"") for number in range(2**17 + 2**12)
+    }
+    at_once, in_parts = made(), made()
+    at_once.update(changes)
+    keys = list(changes)
+    for start in range(0, len(keys), 60_000):
+        in_parts.update({key: changes[key] for key in keys[start : start + 60_000]})
+    assert at_once.root == in_parts.root
+
+
 def test_it_continues_from_a_dump_and_refuses_another_length() -> None:
     first, second = made(), made()
     first.update({b"k": (None, b"v")})

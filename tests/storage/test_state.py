@@ -8,8 +8,8 @@ import pytest
 from crypto.hashes import sha256
 from storage.commitments import flat
 from storage.engines import memory
-from storage.interface import Store
-from storage.state import State
+from storage.interface import Corrupted, Store
+from storage.state import STATE, State
 
 HASH = sha256.create(sha256.Options())
 
@@ -71,3 +71,21 @@ def test_equal_states_have_equal_roots_however_they_came_about(tmp_path: Path) -
             state.put(key, value)
         roots.append(state.commit_to())
     assert roots[0] == roots[1]
+
+
+@pytest.mark.parametrize("position", range(9))
+def test_a_flipped_bit_in_a_stored_value_is_never_read(position: int, tmp_path: Path) -> None:
+    store, state = made(tmp_path)
+    state.put(b"kv/k", b"value")
+    settle(store, state)
+    raw = bytearray(store.get(STATE + b"kv/k") or b"")
+    assert len(raw) == 9
+    fresh = State(store, flat.create(flat.Options(), HASH))
+    assert fresh.get(b"kv/k") == b"value"
+    raw[position] ^= 1
+    store.write({STATE + b"kv/k": bytes(raw)})
+    fresh = State(store, flat.create(flat.Options(), HASH))
+    with pytest.raises(Corrupted, match="kv/k"):
+        fresh.get(b"kv/k")
+    with pytest.raises(Corrupted, match="kv/k"):
+        list(fresh.for_application("kv").scan(b""))
