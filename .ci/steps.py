@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 UNIT = "not process and not container and not slow and not exhaustive"
 CODE = (
     "mechanisms", "crypto", "consensus", "p2p", "storage", "apps", "node", "testnet", "cli",
-    "benchmarks", "tests", ".ci/steps.py",
+    "benchmarks", "tests", "deploy/health.py", ".ci/steps.py",
 )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ CHECK = (
     Step("types", (str(BIN / "mypy"), "--strict")),
     Step("imports", (str(BIN / "lint-imports"), "--no-logo")),
     Step("tidy", pytest("tests/test_tidy.py")),
-    Step("unit", pytest("-m", UNIT, "--ignore", "tests/test_tidy.py")),
+    Step("unit", pytest("-n", "auto", "-m", UNIT, "--ignore", "tests/test_tidy.py")),
 )
 TEST = (
     *CHECK,
