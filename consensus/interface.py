@@ -46,7 +46,7 @@ from dataclasses import dataclass
 from typing import Generic, NewType, Protocol, TypeAlias, TypeVar
 
 from crypto.encoding import Record
-from crypto.interface import Digest, NodeId, Signature
+from crypto.interface import Digest, Hash, NodeId, Signature
 from crypto.quorum import FaultModel, faults_max, quorum
 
 Height = NewType("Height", int)
@@ -164,10 +164,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class PayloadReady:
-    """The answer to `RequestPayload`: the bytes are with the host, which spreads them."""
+    """The answer to `RequestPayload`: the bytes are with the host, which spreads them.
+
+    `payload` is None where the question was to be answered `at_once` and nothing waits.
+    """
 
     ticket: Ticket
-    payload: Digest
+    payload: Digest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +268,14 @@ Input: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class RequestPayload:
-    """Ask for something to propose; at most one question per ticket."""
+    """Ask for something to propose; at most one question per ticket.
+
+    With `at_once` the host answers immediately, with what waits by then, or with nothing: for
+    protocols whose views go on without payloads (chained HotStuff, DAG rounds).
+    """
 
     ticket: Ticket
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +383,8 @@ class Progress:
     """What a protocol shows of itself, for people. Never used to decide anything."""
 
     view: View
-    leader: NodeId
+    leader: NodeId | None
+    """None while there is none (Raft in an election)."""
     phase: str
     """`normal`, `view-change`, ...: a word of the protocol's paper."""
     waiting_for: tuple[NodeId, ...]
@@ -395,11 +404,13 @@ class Leader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Who this replica is."""
+    """Who this replica is, and the mechanisms of the network that a protocol may use."""
 
     me: NodeId
     committee: Committee
     leader: Leader
+    hash: Hash
+    """Names blocks of a protocol's own (HotStuff's nodes)."""
 
 
 class ConsensusProtocol(Protocol[M]):

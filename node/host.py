@@ -143,8 +143,11 @@ class Host(Generic[M]):
     def overdue(self, requests: int) -> None:
         self._step(Overdue(requests))
 
-    def ready(self, ticket: Ticket, prepared: Prepared) -> None:
+    def ready(self, ticket: Ticket, prepared: Prepared | None) -> None:
         """A payload of ours can be proposed: its bytes become durable before the proposal."""
+        if prepared is None:
+            self._step(PayloadReady(ticket, None))
+            return
         self._queue.append(Keep(ticket.height, prepared.digest, prepared.raw))
         self._step(PayloadReady(ticket, prepared.digest))
 
@@ -214,8 +217,8 @@ class Host(Generic[M]):
             case Attest():
                 if isinstance(result, Attestation):
                     self._outside.attested(result)
-            case RequestPayload(ticket=ticket):
-                self._proposals.request(ticket)
+            case RequestPayload(ticket=ticket, at_once=at_once):
+                self._proposals.request(ticket, at_once=at_once)
             case CheckPayload(ticket=ticket, payload=payload, proposer=proposer):
                 self._proposals.check(ticket, payload, proposer)
             case Decide(height=height):

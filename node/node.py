@@ -394,9 +394,10 @@ class Node(Generic[M]):
 
     # --- What payloads and the mempool need. ---
 
-    def ready(self, ticket: Ticket, prepared: Prepared) -> None:
+    def ready(self, ticket: Ticket, prepared: Prepared | None) -> None:
         assert self.host is not None
-        self._to_validators(encode(PayloadOffer(prepared.raw)))
+        if prepared is not None:
+            self._to_validators(encode(PayloadOffer(prepared.raw)))
         self.host.ready(ticket, prepared)
 
     def checked(self, ticket: Ticket, digest: Digest, prepared: Prepared | None) -> None:
@@ -530,9 +531,12 @@ class Node(Generic[M]):
         assert self.host is not None
         leader = self.host.progress().leader
         late = self.mempool.unforwarded(self._pace.forward_ms, GOSSIP_TRANSACTIONS_MAX, now)
-        if leader != self.me:
-            for part in _parts([entry.raw for entry in late]):
-                self._network.send(leader, encode(Transactions(tuple(part))))
+        for part in _parts([entry.raw for entry in late]) if leader != self.me else ():
+            frame = encode(Transactions(tuple(part)))
+            if leader is None:
+                self._to_validators(frame)
+            else:
+                self._network.send(leader, frame)
 
     def _to_validators(self, frame: bytes) -> None:
         for name in self.agreed.voters.members:

@@ -52,7 +52,7 @@ class Proposals:
         executed: int,
         batch_delay_ms: float,
         now_ms: Callable[[], int],
-        ready: Callable[[Ticket, Prepared], None],
+        ready: Callable[[Ticket, Prepared | None], None],
         checked: Callable[[Ticket, Digest, Prepared | None], None],
         ask: Callable[[Digest, NodeId | None], None],
     ) -> None:
@@ -75,10 +75,13 @@ class Proposals:
 
     # --- What to propose. ---
 
-    def request(self, ticket: Ticket) -> None:
+    def request(self, ticket: Ticket, *, at_once: bool) -> None:
         """The protocol may propose. A request for a height replaces an older one."""
         for old in [item for item in self._tickets if item.height == ticket.height]:
             del self._tickets[old]
+        if at_once:
+            self._answer(ticket, self._take(ticket, self._payloads.ids(ticket.parents)))
+            return
         self._tickets[ticket] = asyncio.get_running_loop().time()
         self.wake()
 
@@ -90,25 +93,35 @@ class Proposals:
             if prepared is None:
                 return
             del self._tickets[ticket]
+            self._answer(ticket, prepared)
+
+    def _answer(self, ticket: Ticket, prepared: Prepared | None) -> None:
+        if prepared is not None:
             self._payloads.add(ticket.height, prepared)
-            self._ready(ticket, prepared)
+        self._ready(ticket, prepared)
 
     def _build(self, ticket: Ticket, since: float) -> Prepared | None:
         if ticket.height == 1:
-            return self._preparation.build([], self._now_ms())
-        limits = self._genesis.limits
+            return self._take(ticket, set())
         waiting = self._mempool.count
         if not waiting:
             return None
         if ticket.height > self._executed + 1:
             waited_ms = (asyncio.get_running_loop().time() - since) * 1000
             in_flight = self._payloads.ids(ticket.parents)
-            full = waiting - len(in_flight) >= limits.block_transactions_max
+            full = waiting - len(in_flight) >= self._genesis.limits.block_transactions_max
             if not full and waited_ms < self._batch_delay_ms:
                 self._wake_in(self._batch_delay_ms - waited_ms)
                 return None
         else:
             in_flight = set()
+        return self._take(ticket, in_flight)
+
+    def _take(self, ticket: Ticket, in_flight: set[Digest]) -> Prepared | None:
+        """What waits and is not in flight; for height 1 an empty payload, at once."""
+        if ticket.height == 1:
+            return self._preparation.build([], self._now_ms())
+        limits = self._genesis.limits
         entries = self._mempool.take(
             limits.block_transactions_max, limits.block_bytes_max - _OVERHEAD_BYTES, in_flight
         )

@@ -60,7 +60,7 @@ class Standing:
         waiting = ", ".join(self.progress.waiting_for) or "nobody in particular"
         return (
             f"No decision {since} in view {self.progress.view} ({self.progress.phase}, leader "
-            f"{self.progress.leader}); waiting for: {waiting}."
+            f"{self.progress.leader or 'none'}); waiting for: {waiting}."
         )
 
     def _margin(self, present: int, quorum: int) -> str:

@@ -207,7 +207,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
             if keep.height > ledger.height:
                 payloads.add(keep.height, preparation.prepare(keep.payload))
         machine: ConsensusProtocol[Any] = protocol.create(
-            Setup(me, Committee(0, names), leader),
+            Setup(me, node.agreed.voters, leader, hash_),
             options(protocol, genesis.consensus.options),
         )
         host = Host(machine, me, signer, chain, payloads, proposals, workers, node)

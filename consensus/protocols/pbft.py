@@ -244,8 +244,8 @@ class _Pbft:
         self._requested = Ticket(Height(height), View(self._view), payloads)
         self._out.append(RequestPayload(self._requested))
 
-    def _on_payload(self, ticket: Ticket, payload: Digest) -> None:
-        if ticket != self._requested or payload == NULL:
+    def _on_payload(self, ticket: Ticket, payload: Digest | None) -> None:
+        if ticket != self._requested or payload is None or payload == NULL:
             return
         self._requested = None
         message = PrePrepare(self._view, ticket.height, payload)

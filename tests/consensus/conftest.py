@@ -50,18 +50,21 @@ from consensus.interface import (
     Ticket,
     TimerFired,
 )
-from consensus.leaders import sticky
-from consensus.protocols import pbft
-from consensus.protocols._pbft_messages import Message
 from crypto.encoding import Codec, encode
+from crypto.hashes import sha256
 from crypto.header import ZERO
 from crypto.interface import Digest, NodeId, Signature
+from crypto.quorum import FaultModel
+from mechanisms.registry import Kind, load, options
 
 OVERDUE_MS = 4_000
 SYNC_STALL_MS = 1_000
 FETCH_MS = 100
 TICK_MS = 200
-_codec: Codec[Signed[Message]] = Codec(Signed[Message], bytes_max=1 << 26)
+HASH = sha256.create(sha256.Options())
+
+Message: TypeAlias = Any
+"""The union of the protocol's messages."""
 
 Parcel: TypeAlias = tuple[Signed[Message], NodeId | None]
 Hook: TypeAlias = Callable[["Node", Message, NodeId | None], Iterable[Parcel] | None]
@@ -127,12 +130,23 @@ class Node:
 
 
 class Cluster:
-    """`n` validators v1, v2, …; v1 is the primary of view 0."""
+    """`n` validators v1, v2, …; v1 is the first leader. `given`: options of the protocol."""
 
-    def __init__(self, n: int = 4, seed: int = 0, **options: int) -> None:
+    def __init__(
+        self, n: int = 4, seed: int = 0, *, protocol: str = "pbft", leader: str = "sticky",
+        **given: Any,
+    ) -> None:  # fmt: skip
         self.random = random.Random(seed)
-        self.options = pbft.Options(**options)
-        self.committee = Committee(0, tuple(NodeId(f"v{i + 1}") for i in range(n)))
+        self.protocol = load(Kind.CONSENSUS, protocol, lab=False)
+        self.options = options(self.protocol, given)
+        self.leader = load(Kind.LEADER, leader, lab=False)
+        self.codec: Codec[Signed[Message]] = Codec(
+            Signed[self.protocol.module.Message],  # type: ignore[name-defined]  # known at run time
+            bytes_max=1 << 26,
+        )
+        fault_model: FaultModel = self.protocol.claims.fault_model
+        names = tuple(NodeId(f"v{i + 1}") for i in range(n))
+        self.committee = Committee(0, names, fault_model)
         self.nodes = {name: Node(name) for name in self.committee.members}
         self.now = 0
         self.events: list[tuple[int, int, Callable[[], None]]] = []
@@ -213,8 +227,9 @@ class Cluster:
     def start(self, name: str) -> None:
         node = self[name]
         assert node.protocol is None
-        setup = Setup(node.name, self.committee, sticky.create(sticky.Options()))
-        node.protocol = pbft.create(setup, self.options)
+        leader = self.leader.create(options(self.leader, {}))
+        setup = Setup(node.name, self.committee, leader, HASH)
+        node.protocol = self.protocol.create(setup, self.options)
         node.decided, node.moved_ms, node.pending = node.height, self.now, False
         self.step(node, Started(dict(node.remembered), Height(node.height), node.header))
         self._mempool_changed(node)
@@ -319,9 +334,9 @@ class Cluster:
                 parcels = hook(node, signed.message, to) if hook else None
                 for parcel, _ in [(signed, to)] if parcels is None else parcels:
                     self.deliver(node, parcel, to)
-            case RequestPayload(ticket=ticket):
+            case RequestPayload(ticket=ticket, at_once=at_once):
                 node.tickets[ticket.height] = ticket
-                self._propose(node)
+                self._propose(node, at_once=at_once)
             case CheckPayload(ticket=ticket, payload=payload):
                 self._check(node, ticket, payload)
             case Decide():
@@ -348,7 +363,7 @@ class Cluster:
     def sign(self, author: NodeId, message: Message) -> Signed[Message]:
         self.signatures.add((author, message))
         signed = Signed(author, message, Signature(b"signed" if message.slot() else b""))
-        return _codec.decode(encode(signed))  # What arrives went over the wire.
+        return self.codec.decode(encode(signed))  # What arrives went over the wire.
 
     def deliver(self, sender: Node, signed: Signed[Message], to: NodeId) -> None:
         receiver = self.nodes[to]
@@ -380,12 +395,15 @@ class Cluster:
             self.step(node, Pending(node.pending))
         self._propose(node)
 
-    def _propose(self, node: Node) -> None:
+    def _propose(self, node: Node, *, at_once: bool = False) -> None:
         """Duty 6: once, when there is something to order; at once for height 1."""
         for height, ticket in sorted(node.tickets.items()):
             taken = {tx for parent in ticket.parents for tx in self.payloads.get(parent, ())}
             transactions = tuple(tx for tx in node.mempool if tx not in taken)[:8]
-            if transactions or height == 1:
+            if not transactions and at_once and height > 1:
+                del node.tickets[height]
+                self.later(node, 0, partial(self.step, node, PayloadReady(ticket, None)))
+            elif transactions or height == 1:
                 del node.tickets[height]
                 self.count += 1
                 payload = digest_of(node.name, self.count, transactions)

@@ -6,7 +6,7 @@ the same run.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -25,7 +25,7 @@ from crypto.interface import NodeId
 if TYPE_CHECKING:
     from tests.consensus.conftest import Cluster, Node, Parcel
 
-SETTINGS = {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400}
+SETTINGS: dict[str, Any] = {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400}
 """Small, so that watermarks and checkpoints matter in a short run."""
 
 

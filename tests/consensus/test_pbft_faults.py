@@ -5,7 +5,7 @@ two things for one slot.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -31,7 +31,7 @@ TIMEOUT_MS = 1_000
 OTHER = Digest(b"\x01" * 32)
 
 
-def started(make_cluster: "type[Cluster]", n: int = 4, seed: int = 0, **options: int) -> "Cluster":
+def started(make_cluster: "type[Cluster]", n: int = 4, seed: int = 0, **options: Any) -> "Cluster":
     cluster = make_cluster(n, seed, **options)
     cluster.reach(1)
     return cluster
@@ -231,7 +231,7 @@ def test_a_bad_new_view_is_refused_and_leads_to_the_next_view(
             shown = (shown[0], *shown[:-1])
         else:
             moved = replaced(shown[0].message, view=message.view + 7)
-            shown = (cluster.sign(NodeId("v2"), moved), *shown[1:])  # type: ignore[arg-type]
+            shown = (cluster.sign(NodeId("v2"), moved), *shown[1:])
         return [replaced(message, view_changes=shown)]
 
     cluster.hooks[NodeId("v2")] = instead(cluster, NewView, changed)

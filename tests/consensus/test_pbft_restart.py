@@ -1,6 +1,6 @@
 """Crashes: after every prefix of outputs, of one, of some, of all; and what is remembered."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,13 +9,14 @@ from consensus.leaders import sticky
 from consensus.protocols import pbft
 from consensus.protocols._pbft_log import CorruptMemory
 from consensus.protocols._pbft_messages import Checkpoint, PrePrepare
+from crypto.hashes import sha256
 from crypto.header import ZERO
 from crypto.interface import NodeId
 
 if TYPE_CHECKING:
     from tests.consensus.conftest import Cluster
 
-SETTINGS = {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400}
+SETTINGS: dict[str, Any] = {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400}
 
 
 def busy_life(cluster: "Cluster") -> None:
@@ -149,7 +150,9 @@ def test_what_is_remembered_and_cannot_be_read_stops_the_start(
     cluster.run(3_000)
     v2 = cluster["v2"]
     assert len(v2.remembered) >= 3
-    setup = Setup(v2.name, cluster.committee, sticky.create(sticky.Options()))
+    setup = Setup(
+        v2.name, cluster.committee, sticky.create(sticky.Options()), sha256.create(sha256.Options())
+    )
     for key, value in v2.remembered.items():
         for broken in (value[:-1], value + b"\x00", b"\xff" + value[1:], b""):
             protocol = pbft.create(setup, cluster.options)
@@ -164,7 +167,12 @@ def test_what_is_remembered_and_cannot_be_read_stops_the_start(
 def test_a_first_start_needs_no_memory() -> None:
     from consensus.interface import Committee  # noqa: PLC0415
 
-    alone = Setup(NodeId("v1"), Committee(0, (NodeId("v1"),)), sticky.create(sticky.Options()))
+    alone = Setup(
+        NodeId("v1"),
+        Committee(0, (NodeId("v1"),)),
+        sticky.create(sticky.Options()),
+        sha256.create(sha256.Options()),
+    )
     protocol = pbft.create(alone, pbft.Options())
     protocol.step(Started({}, Height(0), ZERO))
     assert protocol.progress().view == 0
