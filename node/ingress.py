@@ -67,7 +67,11 @@ class Ingress:
         try:
             for chunk in _chunks(raws[:room]):
                 checked, stored = await self._workers.run(Lane.CLIENTS, self._check, chunk)
-                verdicts.extend(map(self._admit, checked, stored))
+                heights, now_ms = self._heights(), self._now_ms()
+                verdicts.extend(
+                    self._admit(item, heights, now_ms, stored=there)
+                    for item, there in zip(checked, stored, strict=True)
+                )
                 self._after()
         finally:
             self._verifying -= min(room, len(raws))
@@ -97,13 +101,13 @@ class Ingress:
         for chunk in _chunks(raws):
             checked = await self._workers.run(Lane.CLIENTS, self._validity.check, chunk)
             self._backlog -= len(chunk)
+            heights, now_ms = self._heights(), self._now_ms()
             for verdict in checked:
-                refusal = (
-                    verdict.refusal
-                    if isinstance(verdict, Refused)
-                    else self._timely(verdict) or self._mempool.add(verdict, self._now_ms())
-                )
-                if refusal not in (None, Refusal.DUPLICATE):
+                if isinstance(verdict, Refused):
+                    refusal: Refusal | None = verdict.refusal
+                else:
+                    refusal = _timely(verdict, heights) or self._mempool.add(verdict, now_ms)
+                if refusal is not None and refusal is not Refusal.DUPLICATE:
                     self._refused(f"gossip_{refusal}")
             self._admitted()
 
@@ -120,24 +124,23 @@ class Ingress:
             return Verdict(known.id, Refusal.DUPLICATE, _TEXTS[Refusal.DUPLICATE])
         return Verdict(None, Refusal.FULL, _TEXTS[Refusal.FULL])
 
-    def _admit(self, checked: Entry | Refused, stored: bool) -> Verdict:
+    def _admit(
+        self, checked: Entry | Refused, heights: range, now_ms: float, *, stored: bool
+    ) -> Verdict:
         if isinstance(checked, Refused):
             return Verdict(checked.id, checked.refusal, checked.text)
-        refusal = Refusal.DUPLICATE if stored else self._timely(checked)
+        refusal = Refusal.DUPLICATE if stored else _timely(checked, heights)
         if refusal is None:
-            refusal = self._mempool.add(checked, self._now_ms())
+            refusal = self._mempool.add(checked, now_ms)
         if refusal is None:
             self._new.append(checked.raw)
             return Verdict(checked.id, None)
         return Verdict(checked.id, refusal, _TEXTS[refusal])
 
-    def _timely(self, entry: Entry) -> Refusal | None:
-        next_height = self._height() + 1
-        if entry.transaction.expiry < next_height:
-            return Refusal.EXPIRED
-        if entry.transaction.expiry > next_height + self._genesis.limits.transaction_lifetime_max:
-            return Refusal.LIFETIME
-        return None
+    def _heights(self) -> range:
+        """What may be a transaction's expiry now."""
+        following = self._height() + 1
+        return range(following, following + self._genesis.limits.transaction_lifetime_max + 1)
 
     def _after(self) -> None:
         if self._new and self._flush_timer is None:
@@ -158,6 +161,13 @@ _TEXTS = {
     Refusal.FULL: "this node's mempool is full; try again later",
     Refusal.SENDER_QUOTA: "too many transactions of this sender wait already; try again later",
 }
+
+
+def _timely(entry: Entry, heights: range) -> Refusal | None:
+    expiry = entry.transaction.expiry
+    if expiry in heights:
+        return None
+    return Refusal.EXPIRED if expiry < heights.start else Refusal.LIFETIME
 
 
 def _chunks(raws: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

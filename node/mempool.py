@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from crypto.interface import Digest, PublicKey
 from node.service import Refusal
 from node.validity import Entry
@@ -21,7 +23,10 @@ class MempoolLimits:
     bytes_max: int = 16 * 1024 * 1024
     sender_count_max: int = 5_000
     recent_max: int = 50_000
-    """Ids of decided transactions that are still recognised without asking the ledger."""
+    """Ids of decided transactions that are recognised without asking the ledger.
+
+    So many at most, and the latest half of so many at least.
+    """
 
 
 @dataclass(slots=True)
@@ -31,8 +36,9 @@ class _Sender:
     """When one of its transactions was decided last."""
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, gc=False):
+    """A struct and not a dataclass because one is made for each transaction."""
+
     entry: Entry
     arrived_ms: float
     forwarded: bool = False
@@ -45,8 +51,10 @@ class Mempool:
         self._limits = limits
         self._senders: OrderedDict[PublicKey, _Sender] = OrderedDict()
         self._by_id: dict[Digest, Waiting] = {}
-        self._recent: OrderedDict[Digest, None] = OrderedDict()
+        self._recent: set[Digest] = set()
+        self._less_recent: set[Digest] = set()
         self._newest_decided_ms = 0.0
+        self._decided_ms = 0.0
         self.bytes = 0
 
     @property
@@ -61,23 +69,24 @@ class Mempool:
         return identity in self._by_id
 
     def decided_lately(self, identity: Digest) -> bool:
-        return identity in self._recent
+        return identity in self._recent or identity in self._less_recent
 
     def add(self, entry: Entry, now_ms: float) -> Refusal | None:
         """Take it in, or say why not."""
-        if entry.id in self._by_id or entry.id in self._recent:
+        identity, size = entry.id, len(entry.raw)
+        if identity in self._by_id or self.decided_lately(identity):
             return Refusal.DUPLICATE
         limits = self._limits
-        if self.count >= limits.count_max or self.bytes + len(entry.raw) > limits.bytes_max:
+        if len(self._by_id) >= limits.count_max or self.bytes + size > limits.bytes_max:
             return Refusal.FULL
-        sender = self._senders.get(entry.transaction.sender)
+        address = entry.transaction.sender
+        sender = self._senders.get(address)
         if sender is None:
-            sender = self._senders[entry.transaction.sender] = _Sender(decided_ms=now_ms)
+            sender = self._senders[address] = _Sender(decided_ms=now_ms)
         if len(sender.waiting) >= limits.sender_count_max:
             return Refusal.SENDER_QUOTA
-        waiting = Waiting(entry, now_ms)
-        sender.waiting[entry.id] = self._by_id[entry.id] = waiting
-        self.bytes += len(entry.raw)
+        sender.waiting[identity] = self._by_id[identity] = Waiting(entry, now_ms)
+        self.bytes += size
         return None
 
     def take(self, count_max: int, bytes_max: int, exclude: Collection[Digest]) -> list[Entry]:
@@ -102,32 +111,42 @@ class Mempool:
             queues = still
         return taken
 
-    def remove(self, ids: Iterable[Digest], now_ms: float) -> float:
+    def remove(self, ids: Collection[Digest], now_ms: float) -> float:
         """They were decided (in whatever way): forget them, but recognise them for a while.
 
         Returns how long the one of them that waited longest was here, in ms; 0 if none was.
         """
-        oldest_ms = now_ms
+        arrivals = [now_ms]
+        served: dict[PublicKey, _Sender] = {}
         for identity in ids:
-            self._recent[identity] = None
             waiting = self._by_id.pop(identity, None)
             if waiting is None:
                 continue
             entry = waiting.entry
             self.bytes -= len(entry.raw)
-            self._newest_decided_ms = max(self._newest_decided_ms, waiting.arrived_ms)
-            oldest_ms = min(oldest_ms, waiting.arrived_ms)
-            sender = self._senders[entry.transaction.sender]
-            sender.decided_ms = now_ms
+            arrivals.append(waiting.arrived_ms)
+            address = entry.transaction.sender
+            sender = served[address] = self._senders[address]
             del sender.waiting[identity]
+        for address, sender in served.items():
+            sender.decided_ms = now_ms
             if sender.waiting:
                 # Why: whoever was served goes last, so that everybody's turn comes.
-                self._senders.move_to_end(entry.transaction.sender)
+                self._senders.move_to_end(address)
             else:
-                del self._senders[entry.transaction.sender]
-        while len(self._recent) > self._limits.recent_max:
-            self._recent.popitem(last=False)
-        return now_ms - oldest_ms
+                del self._senders[address]
+        if len(arrivals) > 1:
+            self._newest_decided_ms = max(self._newest_decided_ms, *arrivals[1:])
+        self._decided_ms = now_ms
+        self._recognise(ids)
+        return now_ms - min(arrivals)
+
+    def _recognise(self, ids: Iterable[Digest]) -> None:
+        half = max(1, self._limits.recent_max // 2)
+        for identity in ids:
+            if len(self._recent) >= half:
+                self._less_recent, self._recent = self._recent, set()
+            self._recent.add(identity)
 
     def drop_expired(self, height: int, now_ms: float) -> int:
         """Forget what can no longer be executed at `height` or later; how many those were."""
@@ -140,10 +159,16 @@ class Mempool:
         return len(expired)
 
     def unforwarded(self, age_ms: float, count_max: int, now_ms: float) -> list[Entry]:
-        """Up to so many that have waited for `age_ms`; each is given out once."""
+        """Up to so many that have waited for `age_ms` and may be unknown to the leader.
+
+        Those are: the ones that arrivals later by `age_ms` were preferred to, and all if nothing
+        was decided for so long. Each is given out once.
+        """
         entries: list[Entry] = []
+        stalled = now_ms - self._decided_ms >= age_ms
+        before_ms = (now_ms if stalled else self._newest_decided_ms) - age_ms
         for waiting in self._by_id.values():
-            if len(entries) == count_max or now_ms - waiting.arrived_ms < age_ms:
+            if len(entries) == count_max or waiting.arrived_ms > before_ms:
                 break
             if not waiting.forwarded:
                 waiting.forwarded = True

@@ -70,19 +70,19 @@ def create(options: Options, hash_: Hash) -> Commitment:  # noqa: ARG001 - every
     return _Flat(hash_)
 
 
-def _expand(key: bytes, value: bytes) -> int:
-    """The pair as a vector. The length of the key keeps (ab, c) and (a, bc) apart."""
-    pair = len(key).to_bytes(4, "little") + key + value
-    return int.from_bytes(blake3(pair).digest(LATTICE_BYTES), "little")
-
-
 def _total(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
-    """The sum of the elements of `pairs`, even and odd lanes apart, each lane reduced."""
+    """The sum of the elements of `pairs`, even and odd lanes apart, each lane reduced.
+
+    The pair as a vector: the length of the key keeps (ab, c) and (a, bc) apart.
+    """
     even = odd = 0
     for start in range(0, len(pairs), _ELEMENTS_MAX - 1):
+        evens = alls = 0
         for key, value in pairs[start : start + _ELEMENTS_MAX - 1]:
-            element = _expand(key, value)
-            even += element & _LANES
-            odd += (element >> 16) & _LANES
-        even, odd = even & _LANES, odd & _LANES
+            expanded = blake3(len(key).to_bytes(4, "little") + key + value).digest(LATTICE_BYTES)
+            element = int.from_bytes(expanded, "little")
+            alls += element
+            evens += element & _LANES
+        # Why: what is left without the even lanes is the odd ones, each with its spare bits.
+        even, odd = (even + evens) & _LANES, (odd + ((alls - evens) >> 16)) & _LANES
     return even, odd
