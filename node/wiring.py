@@ -38,11 +38,12 @@ from node.proposals import Proposals
 from node.reads import Reads
 from node.recorder import Recorder
 from node.signer import Signer
+from node.surroundings import Surroundings
 from node.sync import Committee as Certifiers
 from node.sync import Sync
 from node.validity import Validity, Verified
 from node.verifier import ClaimsOf, Verifier
-from node.workers import ThreadWorkers
+from node.workers import ThreadWorkers, Workers
 from p2p.framing import prologue
 from p2p.interface import ChannelKey, Channels, Network, Role
 from p2p.limits import Limits
@@ -68,7 +69,7 @@ class Assembled:
     answers: Answers
     metrics: Metrics
     events: EventStream
-    workers: ThreadWorkers
+    workers: Workers
     store: Store
     signer: Signer | None
     recorder: Recorder | None
@@ -86,9 +87,17 @@ class Assembled:
 
 
 def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
-    home: Home, config: NodeConfig, genesis: Genesis, log: Log
+    home: Home,
+    config: NodeConfig,
+    genesis: Genesis,
+    log: Log,
+    surroundings: Surroundings | None = None,
 ) -> Assembled:
-    """Everything but the API. Raises named errors for whatever an operator can mend."""
+    """Everything but the API. Raises named errors for whatever an operator can mend.
+
+    Without `surroundings` they are those of this machine.
+    """
+    around = surroundings or MACHINE
     me = NodeId(config.name)
     role = Role(config.role)
     lab = config.lab or genesis.lab
@@ -114,8 +123,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     protocol = load(Kind.CONSENSUS, genesis.consensus.name, lab=lab)
 
     # Storage, and what executes on it.
-    engine = Mechanism(name=config.storage.engine, options=dict(config.storage.options))
-    store: Store = make(Kind.ENGINE, engine, home.data)
+    store = around.store(home, config, genesis)
     metrics = Metrics()
     ledger = Ledger.open(
         store,
@@ -127,7 +135,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     )
     state = State(store, commitment)
     executor = Executor(genesis, ledger, state, applications, hash_)
-    workers = ThreadWorkers(config.client_threads)
+    workers = around.workers(config)
     events = EventStream()
 
     # The validator's key and journal; an observer has neither.
@@ -149,7 +157,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
             )
 
     # The network.
-    network = _network(home, config, genesis, genesis_digest, make, log)
+    network = around.network(home, config, genesis, genesis_digest, log)
 
     # What transactions and payloads go through.
     node: Node[Any] = Node(
@@ -160,7 +168,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         workers,
         metrics,
         log,
-        _monotonic_ms,
+        around.monotonic_ms,
     )
     mempool = Mempool(
         MempoolLimits(
@@ -181,7 +189,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         ledger,
         workers,
         height=lambda: chain.executed,
-        now_ms=_monotonic_ms,
+        now_ms=around.monotonic_ms,
         admitted=node.admitted,
         spread=node.spread,
         refused=metrics.refused,
@@ -194,7 +202,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         workers,
         executed=ledger.height,
         batch_delay_ms=config.batch.delay_ms,
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=around.wall_ms,
         ready=node.ready,
         checked=node.checked,
         ask=node.ask_payload,
@@ -234,7 +242,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         workers,
         node,
         follows_only=host is None,
-        now_s=time.monotonic,
+        now_s=lambda: around.monotonic_ms() / 1000,
     )
     recorder = Recorder(home.path / config.record) if config.record else None
     node.connect(
@@ -295,16 +303,9 @@ def _secret(path: Path, config: NodeConfig) -> bytes:
 
 
 def _network(
-    home: Home, config: NodeConfig, genesis: Genesis, genesis_digest: Digest, make: _Maker, log: Log
+    home: Home, config: NodeConfig, genesis: Genesis, genesis_digest: Digest, log: Log
 ) -> Network:
-    membership = StaticMembership(
-        {NodeId(item.name): ChannelKey(item.channel_key) for item in genesis.validators},
-        {
-            NodeId(name): ChannelKey(bytes.fromhex(key))
-            for name, key in config.peers.observers.items()
-        },
-        open_observers=config.peers.observers_open,
-    )
+    make = _Maker(lab=config.lab or genesis.lab)
     channels: Channels = make(
         Kind.CHANNEL,
         genesis.channel,
@@ -326,13 +327,31 @@ def _network(
         Kind.TRANSPORT,
         transport,
         channels=channels,
-        membership=membership,
+        membership=membership(config, genesis),
         place=Place(Address(*address(config.listen.peer, "listen.peer")), remotes),
         limits=Limits(**config.peers.options),
         jitter=random.Random().random,  # noqa: S311 - spreads reconnects, protects nothing
         report=_reporter(log),
     )
     return network
+
+
+def membership(config: NodeConfig, genesis: Genesis) -> StaticMembership:
+    """Whom this node talks to."""
+    return StaticMembership(
+        {NodeId(item.name): ChannelKey(item.channel_key) for item in genesis.validators},
+        {
+            NodeId(name): ChannelKey(bytes.fromhex(key))
+            for name, key in config.peers.observers.items()
+        },
+        open_observers=config.peers.observers_open,
+    )
+
+
+def _store(home: Home, config: NodeConfig, genesis: Genesis) -> Store:
+    engine = Mechanism(name=config.storage.engine, options=dict(config.storage.options))
+    store: Store = _Maker(lab=config.lab or genesis.lab)(Kind.ENGINE, engine, home.data)
+    return store
 
 
 def _reporter(log: Log) -> Callable[..., None]:
@@ -356,5 +375,11 @@ def _reporter(log: Log) -> Callable[..., None]:
     return report
 
 
-def _monotonic_ms() -> float:
-    return time.monotonic() * 1000
+MACHINE = Surroundings(
+    workers=lambda config: ThreadWorkers(config.client_threads),
+    network=_network,
+    store=_store,
+    monotonic_ms=lambda: time.monotonic() * 1000,
+    wall_ms=lambda: time.time_ns() // 1_000_000,
+)
+"""The real ones."""
