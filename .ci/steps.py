@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 UNIT = "not process and not container and not slow and not exhaustive"
 CODE = (
     "mechanisms", "crypto", "consensus", "p2p", "storage", "apps", "node", "testnet", "cli",
-    "benchmarks", "tests", "deploy/health.py", ".ci/steps.py",
+    "benchmarks", "simulation", "tests", "deploy/health.py", ".ci/steps.py",
 )  # fmt: skip
 
 

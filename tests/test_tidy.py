@@ -17,7 +17,7 @@ from mechanisms.registry import FOLDERS, Kind, names
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     "mechanisms", "crypto", "consensus", "p2p", "storage", "apps", "node", "testnet", "cli",
-    "benchmarks",
+    "benchmarks", "simulation",
 )  # fmt: skip
 LINES_MAX = 400
 

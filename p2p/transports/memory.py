@@ -2,7 +2,8 @@
 
 For tests, and for clusters that live on one thread. Frames arrive in later iterations of the
 event loop, whole and in order, at most once. Identity is not proven but given: a network says
-which channel key it has, and everybody believes it. Whoever holds the hub can cut and mend links.
+which channel key it has, and everybody believes it. Whoever holds the hub can cut and mend links,
+and say how long each frame is on its way.
 
 Source: this project.
 """
@@ -11,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from crypto.interface import NodeId
 from p2p.counters import Counters
@@ -45,9 +47,16 @@ def create(
 
 
 class MemoryHub:
-    """The wires between the networks of one process. Everybody is linked unless cut."""
+    """The wires between the networks of one process. Everybody is linked unless cut.
 
-    def __init__(self) -> None:
+    `delay_s` is asked for each frame, with the sender's and the receiver's key; None holds all
+    frames of that direction back until `release`. Frames of a link never overtake each other.
+    """
+
+    def __init__(
+        self, delay_s: Callable[[ChannelKey, ChannelKey], float | None] = lambda *_: 0.0
+    ) -> None:
+        self.delay_s = delay_s
         self._networks: dict[ChannelKey, MemoryNetwork] = {}
         self._cut: set[frozenset[ChannelKey]] = set()
 
@@ -60,6 +69,11 @@ class MemoryHub:
     def mend(self, one: ChannelKey, other: ChannelKey) -> None:
         self._cut.discard(frozenset((one, other)))
         self.link_all()
+
+    def release(self) -> None:
+        """Let what was held back go on its way, where `delay_s` does not hold it any more."""
+        for network in self._networks.values():
+            network.release()
 
     def join(self, network: "MemoryNetwork") -> None:
         self._networks[network.key] = network
@@ -102,10 +116,33 @@ class _End:
         self.inbox: deque[bytes] = deque()
         self.inbox_bytes = 0
         self._scheduled = False
+        self._held: deque[bytes] = deque()
+        self._lands_at = 0.0
 
-    def arrive(self, frame: bytes) -> None:
-        self.inbox.append(frame)
+    def travel(self, frame: bytes) -> None:
+        """It was sent to this end."""
         self.inbox_bytes += len(frame) + FRAME_OVERHEAD_BYTES
+        self._held.append(frame)
+        self.release()
+
+    def release(self) -> None:
+        while self._held:
+            delay_s = self.network.delay_s(self.key)
+            if delay_s is None:
+                return
+            frame = self._held.popleft()
+            if delay_s > 0 or self._lands_at > self.network.now:
+                self._lands_at = max(self._lands_at, self.network.now + delay_s)
+                self.network.at(self._lands_at, partial(self._land, frame))
+            else:
+                self._land(frame)
+
+    def clear(self) -> None:
+        self.inbox.clear()
+        self._held.clear()
+
+    def _land(self, frame: bytes) -> None:
+        self.inbox.append(frame)
         self.schedule()
 
     def schedule(self) -> None:
@@ -152,7 +189,7 @@ class MemoryNetwork:
             return False
         self.counters.frames_out += 1
         self.counters.bytes_out += len(frame)
-        link.opposite.arrive(frame)
+        link.opposite.travel(frame)
         return True
 
     def connected(self) -> tuple[Peer, ...]:
@@ -201,8 +238,22 @@ class MemoryNetwork:
             if link.key == key:
                 self._end(link, reason)
 
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    def delay_s(self, sender: ChannelKey) -> float | None:
+        return self._hub.delay_s(sender, self.key)
+
+    def release(self) -> None:
+        for link in self._links.values():
+            link.release()
+
     def later(self, action: Callable[[], None]) -> None:
         self._loop.call_soon(action)
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        self._loop.call_at(when, action)
 
     def on_frame(self, peer: Peer, frame: bytes) -> None:
         self.counters.frames_in += 1
@@ -214,7 +265,7 @@ class MemoryNetwork:
         if link.ended:
             return
         link.ended = True
-        link.inbox.clear()
+        link.clear()
         del self._links[link.peer.name]
         self.counters.disconnected[reason] += 1
         self.later(lambda: self._handler.on_disconnected(link.peer, reason))
