@@ -66,11 +66,16 @@ class Chain:
         if height not in self._uncertified or height in self._certificates:
             return
         self._certificates[height] = certificate
-        await self._workers.run(Lane.LEDGER, self._ledger.put_certificate, certificate)
+        # Why not awaited first: clients need not wait for it, and whatever they ask for next
+        # comes behind it in the lane.
+        writing = asyncio.ensure_future(
+            self._workers.run(Lane.LEDGER, self._ledger.put_certificate, certificate)
+        )
         while self.certified + 1 in self._certificates:
             del self._certificates[self.certified + 1]
             self.certified += 1
             self._announce(self._uncertified.pop(self.certified))
+        await writing
 
     def is_uncertified(self, identity: Digest) -> bool:
         """Whether a block that waits for its certificate holds this transaction."""

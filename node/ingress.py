@@ -19,6 +19,9 @@ from storage.ledger import Ledger
 CHUNK = 64
 """Transactions verified in one go: a round trip to a worker costs as much as one signature."""
 
+INLINE_MAX = 2
+"""So few gossiped transactions are verified on the loop: a round trip costs as much as two."""
+
 GOSSIP_BACKLOG_MAX = 8_192
 """Gossiped transactions that wait to be verified."""
 
@@ -86,6 +89,9 @@ class Ingress:
         if self._backlog + len(raws) > GOSSIP_BACKLOG_MAX:
             self._refused("gossip_backlog")
             return
+        if len(raws) <= INLINE_MAX and not self._backlog:
+            self._take(self._validity.check(raws))
+            return
         self._backlog += len(raws)
         task = asyncio.get_running_loop().create_task(self._take_gossip(raws))
         self._tasks.add(task)
@@ -101,15 +107,18 @@ class Ingress:
         for chunk in _chunks(raws):
             checked = await self._workers.run(Lane.CLIENTS, self._validity.check, chunk)
             self._backlog -= len(chunk)
-            heights, now_ms = self._heights(), self._now_ms()
-            for verdict in checked:
-                if isinstance(verdict, Refused):
-                    refusal: Refusal | None = verdict.refusal
-                else:
-                    refusal = _timely(verdict, heights) or self._mempool.add(verdict, now_ms)
-                if refusal is not None and refusal is not Refusal.DUPLICATE:
-                    self._refused(f"gossip_{refusal}")
-            self._admitted()
+            self._take(checked)
+
+    def _take(self, checked: Sequence[Entry | Refused]) -> None:
+        heights, now_ms = self._heights(), self._now_ms()
+        for verdict in checked:
+            if isinstance(verdict, Refused):
+                refusal: Refusal | None = verdict.refusal
+            else:
+                refusal = _timely(verdict, heights) or self._mempool.add(verdict, now_ms)
+            if refusal is not None and refusal is not Refusal.DUPLICATE:
+                self._refused(f"gossip_{refusal}")
+        self._admitted()
 
     def _check(self, raws: Sequence[bytes]) -> tuple[list[Entry | Refused], list[bool]]:
         """On a worker: verdicts, and which of them the ledger has already."""

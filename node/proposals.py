@@ -24,6 +24,9 @@ REQUEST_AFTER_MS = 100
 OFFERS_UNASKED_MAX = 64
 """Unchecked payloads kept per node before the protocol asks for them."""
 
+INLINE_BYTES_MAX = 2 * 1024
+"""So small a payload is checked on the loop: a round trip to a worker costs more."""
+
 _OVERHEAD_BYTES = 64 * 1024
 
 
@@ -212,17 +215,24 @@ class Proposals:
         if question.preparing:
             return
         question.preparing = True
+        if len(raw) <= INLINE_BYTES_MAX:
+            self._answer_all(digest, self._prepared(raw))
+            return
         task = asyncio.get_running_loop().create_task(self._prepare_now(digest, raw))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _prepare_now(self, digest: Digest, raw: bytes) -> None:
+        prepared = await self._workers.run(Lane.PAYLOADS, self._prepared, raw)
+        self._answer_all(digest, prepared)
+
+    def _prepared(self, raw: bytes) -> Prepared | None:
         try:
-            prepared: Prepared | None = await self._workers.run(
-                Lane.PAYLOADS, self._preparation.prepare, raw
-            )
+            return self._preparation.prepare(raw)
         except InvalidPayload:
-            prepared = None
+            return None
+
+    def _answer_all(self, digest: Digest, prepared: Prepared | None) -> None:
         question = self._close(digest)
         for ticket in question.tickets if question is not None else ():
             if prepared is not None:
