@@ -13,8 +13,6 @@ from cli.output import ExitCode, Output, Stop
 
 app = group("Key files: make one, show its public half.")
 
-PASSWORD_BYTES_MAX = 1024
-
 
 @app.command()
 def new(
@@ -38,6 +36,7 @@ def new(
     Example:
       assay keys new -o alice.json
     """
+    from cli.password import read_password
     from crypto.genesis import Genesis, Mechanism
     from crypto.keys import PURPOSES
     from node.keyfiles import write_private
@@ -47,7 +46,7 @@ def new(
         text = f"--purpose {purpose}: choose {', '.join(PURPOSES)}"
         raise Stop(text, ExitCode.WRONG_USE, word="wrong_use")
     defaults = Genesis(chain="defaults", created_ms=0, validators=())
-    password = None if password_file is None else _password(password_file)
+    password = read_password(password_file)
     if purpose == "channel":
         channel = Mechanism(name=scheme) if scheme else defaults.channel
         key = new_channel_key(channel, password=password)
@@ -86,12 +85,3 @@ def _show(file: Path, out: Output) -> None:
     for name, value in facts.items():
         out.say(f"{name:<10} {value}")
     out.give(facts)
-
-
-def _password(path: Path) -> bytes:
-    from node.keyfiles import read_private
-
-    lines = read_private(path)[: PASSWORD_BYTES_MAX + 1].splitlines()
-    if not lines or not lines[0]:
-        raise Stop(f"{path} is empty; write the password on its first line", word="file")
-    return lines[0]

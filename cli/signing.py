@@ -16,16 +16,9 @@ from testnet.wallet import LIFETIME, Signed, Wallet
 Signer = Callable[[Client, int | None, int | None], Signed]
 
 
-def signed_call(
-    directory: Path | None,
-    url: str | None,
-    key: Path | None,
-    genesis_file: Path | None,
-    method: str,
-    words: Sequence[str],
-) -> Signer:
+def signed_call(of: tuple[Genesis, Wallet], method: str, words: Sequence[str]) -> Signer:
     """Checks all that can be checked without a node; then signs for the node it is given."""
-    genesis, wallet = _wallet(directory, url, key, genesis_file)
+    genesis, wallet = of
     arguments = arguments_of(genesis, method, words)
 
     def sign(client: Client, nonce: int | None, expiry: int | None) -> Signed:
@@ -64,20 +57,25 @@ def arguments_of(genesis: Genesis, method: str, words: Sequence[str]) -> tuple[A
     return tuple(_argument(word, kind, method) for word, kind in zip(words, kinds, strict=True))
 
 
-def _wallet(
-    directory: Path | None, url: str | None, key: Path | None, genesis_file: Path | None
+def wallet_for(
+    directory: Path | None,
+    url: str | None,
+    key: Path | None,
+    genesis_file: Path | None,
+    password: bytes | None,
 ) -> tuple[Genesis, Wallet]:
+    """Who signs, and for which network: the key that is named, or the first of the network."""
     if (directory is None) == (url is None):
         raise _wrong("give either --dir DIR or --url URL")
     if directory is not None:
         network = Testnet(directory)
         genesis = from_json((genesis_file or network.genesis_file).read_bytes())
-        return genesis, network.wallet() if key is None else Wallet.of(genesis, key)
+        return genesis, network.wallet() if key is None else Wallet.of(genesis, key, password)
     if key is None or genesis_file is None:
         # Asking the node what to sign for would let it choose the network.
         raise _wrong("with --url, name the client's key (--key) and the genesis (--genesis) too")
     genesis = from_json(genesis_file.read_bytes())
-    return genesis, Wallet.of(genesis, key)
+    return genesis, Wallet.of(genesis, key, password)
 
 
 def _argument(word: str, kind: type, method: str) -> Argument:

@@ -31,6 +31,10 @@ def submit(
     key: Annotated[
         Path | None, typer.Option("--key", metavar="FILE", help="The client's key file.")
     ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option("--password-file", metavar="FILE", help="Its first line opens the key."),
+    ] = None,
     genesis: Annotated[
         Path | None,
         typer.Option("--genesis", metavar="FILE", help="The network's genesis, with --url."),
@@ -55,11 +59,13 @@ def submit(
       assay tx submit --dir demo --wait kv.set colour blue
     """
     from cli.network import client_for
-    from cli.signing import signed_call
+    from cli.password import read_password
+    from cli.signing import signed_call, wallet_for
     from testnet.errors import ApiError
 
     out = Output(as_json=as_json)
-    signer = signed_call(directory, url, key, genesis, method, arguments or [])
+    wallet = wallet_for(directory, url, key, genesis, read_password(password_file))
+    signer = signed_call(wallet, method, arguments or [])
     client, node = client_for(directory, url)
     with client:
         signed = signer(client, nonce, expiry)

@@ -61,7 +61,7 @@ def open_signing_key(
             f"{path} holds a key of {key.scheme}; this network's is {mechanism.name}"
         )
     if key.store != PLAIN and password is None:
-        raise InvalidKeyFile(f"{path} is encrypted: a password is needed")
+        raise InvalidKeyFile(f"{path} is encrypted: a password is needed (--password-file)")
     scheme: SignatureScheme = make(Kind.SIGNATURE, mechanism, lab=lab)
     secret = _store(key.store, password).open(key.sealed, key.public_key)
     signing = scheme.key_from_seed(secret.seed)

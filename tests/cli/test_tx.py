@@ -79,6 +79,27 @@ def test_with_a_url_key_and_genesis_have_to_be_named(assay: Assay, network: Test
     assert "is not up" in done.err
 
 
+def test_an_encrypted_key_is_opened_by_the_password_in_a_file(
+    assay: Assay, network: Testnet, tmp_path: Path
+) -> None:
+    password, wrong, key = tmp_path / "password", tmp_path / "wrong", tmp_path / "alice.json"
+    for path, text in ((password, "correct horse\n"), (wrong, "wrong horse\n")):
+        path.touch(mode=0o600)
+        path.write_text(text)
+    assay("keys", "new", "-o", key, "--password-file", password)
+    call = ["tx", "submit", "--dir", network.directory, "--key", key, "kv.set", "a", "b"]
+    for more, text in (
+        ([], "a password is needed (--password-file)"),
+        (["--password-file", wrong], "password"),
+        (["--password-file", tmp_path / "none"], "none"),
+    ):
+        done = assay(*call, *more)
+        assert done.code == 3
+        assert text in done.err
+    opened = assay(*call, "--password-file", password)
+    assert "no node of" in opened.err  # it signs; there is nobody to send it to
+
+
 def test_a_url_is_written_in_full(assay: Assay) -> None:
     done = assay("tx", "get", "ab" * 32, "--url", "127.0.0.1:7101")
     assert done.code == 2
