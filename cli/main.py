@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import bench, keys, node, testnet, tx, verify
+from cli import bench, keys, node, sim, testnet, tx, verify
 from cli.options import group
 from cli.output import ExitCode, Stop
 
@@ -36,6 +36,7 @@ EXIT_CODES: Mapping[str, ExitCode] = {
     "storage.interface:StorageError": ExitCode.FAILED,
     "crypto.interface:CryptoError": ExitCode.FAILED,
     "benchmarks.figures:NothingMeasured": ExitCode.FAILED,
+    "simulation.scenario:BadScenario": ExitCode.WRONG_USE,
 }
 """Errors with a message for people. By name, so that nothing has to be imported for it."""
 
@@ -77,6 +78,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tx.app, name="tx")
 app.command("verify")(verify.verify)
 app.add_typer(bench.app, name="bench")
+app.add_typer(sim.app, name="sim")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,251 @@
+"""Runs a scenario and says how it went.
+
+Source of the verdicts: safety is agreement of the honest on every height, and that nobody honest
+can be shown to have said two things; liveness is progress within a bound once the network behaves
+(Dwork, Lynch and Stockmeyer, JACM 1988).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+
+from consensus.interface import Committee, Height, Leader
+from consensus.interface import View as ViewNumber
+from crypto.interface import NodeId
+from simulation.byzantine._altering import altered
+from simulation.cluster import (
+    Behaviour,
+    Broken,
+    Cluster,
+    Delivery,
+    Diverged,
+    Framed,
+    Node,
+    Observer,
+)
+from simulation.scenario import (
+    AnyEvent,
+    BadScenario,
+    Conditions,
+    Crash,
+    Faulty,
+    Heal,
+    Partition,
+    Pause,
+    Restart,
+    Resume,
+    RoundFault,
+    Scenario,
+    Start,
+    Submit,
+    View,
+)
+
+SETTLE_MS = 5_000
+"""Between the calm and the transactions that have to be decided."""
+
+LAST_TRANSACTIONS = 3
+
+
+class Verdict(StrEnum):
+    """How a run went. Only `PASS` is good."""
+
+    PASS = "pass"  # noqa: S105 - a word, no secret
+    NO_PROGRESS = "no progress"
+    DIVERGED = "diverged"
+    FRAMED = "framed"
+    BROKEN = "broken"
+    """A replica broke the contract with its host: order, or payloads that it never had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run.
+
+    `digest` is equal for equal runs; with an observer it covers all that was observed.
+    """
+
+    verdict: Verdict
+    detail: str
+    height: int
+    ended_ms: int
+    digest: str
+
+
+def run(
+    scenario: Scenario, observe: Observer | None = None, *, allow: Sequence[str] = ()
+) -> Result:
+    """Run it to its end. Raises `BadScenario`, or `MechanismError` for a name that there is not."""
+    trace = hashlib.sha256()
+
+    def note(at_ms: int, who: str, what: str, particulars: str) -> None:
+        trace.update(f"{at_ms} {who} {what} {particulars}\n".encode())
+        if observe is not None:
+            observe(at_ms, who, what, particulars)
+
+    cluster: Cluster | None = None
+    verdict, detail = Verdict.PASS, ""
+    try:
+        cluster = _made(scenario, note if observe is not None else None, allow)
+        _play(cluster, scenario)
+        cluster.check()
+    except Diverged as error:
+        verdict, detail = Verdict.DIVERGED, str(error)
+    except Framed as error:
+        verdict, detail = Verdict.FRAMED, str(error)
+    except Broken as error:
+        verdict, detail = Verdict.BROKEN, str(error)
+    except _NoProgress as error:
+        verdict, detail = Verdict.NO_PROGRESS, str(error)
+    assert cluster is not None
+    for height, payloads in sorted(cluster.chain.items()):
+        trace.update(f"{height} {[payload.hex() for payload in payloads]}\n".encode())
+    trace.update(f"{cluster.now} {cluster.count} {verdict}".encode())
+    top = max(node.height for node in cluster.honest())
+    return Result(verdict, detail, top, cluster.now, trace.hexdigest())
+
+
+class _NoProgress(Exception):
+    pass
+
+
+def _made(scenario: Scenario, observe: Observer | None, allow: Sequence[str]) -> Cluster:
+    choose = _Chosen(scenario.views) if scenario.views else None
+    cluster = Cluster(
+        scenario.nodes,
+        scenario.seed,
+        protocol=scenario.protocol,
+        leader=scenario.leader,
+        choose=choose,
+        twins=scenario.twins,
+        allow=allow,
+        observe=observe,
+        **scenario.options,
+    )
+    cluster.faulty |= {NodeId(name) for name in scenario.liars}
+    for faulty in scenario.byzantine:
+        behaviours = cluster.behaviours.setdefault(NodeId(faulty.node), [])
+        behaviours.append(_behaviour(cluster, faulty))
+    if scenario.views:
+        cluster.passes = lambda one, other: _hears(scenario.views, one, other)
+    for fault in scenario.round_faults:
+        cluster.behaviours.setdefault(NodeId(fault.sender), []).append(_in_round(fault))
+    return cluster
+
+
+def _play(cluster: Cluster, scenario: Scenario) -> None:
+    for event in sorted(scenario.events, key=lambda event: event.at_ms):
+        cluster.run(max(0, event.at_ms - cluster.now))
+        _happen(cluster, event)
+    cluster.run(max(0, scenario.calm_ms - cluster.now))
+    cluster.loss = cluster.repeats = 0.0
+    cluster.delay_ms = (1, 5)
+    for key, node in cluster.nodes.items():
+        node.die_after = None
+        if node.paused is not None:
+            cluster.resume(key)
+        if node.protocol is None:
+            cluster.start(key)
+    cluster.heal()
+    cluster.passes = lambda *_: True
+    cluster.run(SETTLE_MS)
+    honest = cluster.honest()
+    before = max(node.height for node in honest)
+    cluster.submit(LAST_TRANSACTIONS)
+    done = cluster.run(
+        scenario.progress_within_ms,
+        lambda: all(node.height > before and not node.mempool for node in honest),
+    )
+    if not done and scenario.goes_on:
+        raise _NoProgress(
+            f"{scenario.progress_within_ms} ms after the calm: {cluster}, left to decide: "
+            f"{sorted(set().union(*(node.mempool for node in honest)))[:10]}"
+        )
+
+
+def _happen(cluster: Cluster, event: AnyEvent) -> None:
+    match event:
+        case Submit(count=count, to=to):
+            cluster.submit(count, *to)
+        case Crash(node=name, after_outputs=after):
+            node = cluster[name]
+            if node.protocol is not None:
+                node.die_after = node.done + after
+        case Start(node=name):
+            if cluster[name].protocol is None:
+                cluster.start(name)
+        case Restart(nodes=names):
+            cluster.restart(*(names or cluster.nodes))
+        case Pause(node=name):
+            if cluster[name].protocol is not None and cluster[name].paused is None:
+                cluster.pause(name)
+        case Resume(node=name):
+            if cluster[name].paused is not None:
+                cluster.resume(name)
+        case Partition(groups=groups):
+            cluster.partition(*groups)
+        case Heal():
+            cluster.heal()
+        case Conditions(loss=loss, repeats=repeats, delay_ms=delay_ms):
+            cluster.loss, cluster.repeats, cluster.delay_ms = loss, repeats, delay_ms
+
+
+def _behaviour(cluster: Cluster, faulty: Faulty) -> Behaviour:
+    try:
+        module = import_module(f"simulation.byzantine.{faulty.behaviour}")
+        create: Callable[[Cluster, Node], Behaviour] = module.create
+    except (ModuleNotFoundError, AttributeError):
+        raise BadScenario(
+            f"there is no behaviour {faulty.behaviour!r}; see `assay sim behaviours`"
+        ) from None
+    inner = create(cluster, cluster[faulty.node])
+
+    def behave(cluster: Cluster, node: Node, deliveries: list[Delivery]) -> list[Delivery]:
+        if not faulty.from_height <= node.height <= faulty.until_height:
+            return deliveries
+        if cluster.random.random() >= faulty.probability:
+            return deliveries
+        return inner(cluster, node, deliveries)
+
+    return behave
+
+
+def _in_round(fault: RoundFault) -> Behaviour:
+    def behave(cluster: Cluster, node: Node, deliveries: list[Delivery]) -> list[Delivery]:
+        kept = []
+        for signed, to, late_ms in deliveries:
+            slot = signed.message.slot()
+            view = slot.view if slot is not None else node.view
+            if view != fault.view or to not in fault.receivers:
+                kept.append((signed, to, late_ms))
+            elif fault.corrupt and signed.author == node.name:
+                lie = altered(cluster, signed.message)
+                kept.append((cluster.sign(node.name, lie), to, late_ms))
+        return kept
+
+    return behave
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Leaders by view, as a Twins scenario says; by turns after it."""
+
+    views: tuple[View, ...]
+
+    def leader(self, committee: Committee, height: Height, view: ViewNumber) -> NodeId:  # noqa: ARG002 - the contract
+        if view < len(self.views):
+            return NodeId(self.views[view].leader)
+        return committee.members[view % len(committee.members)]
+
+
+_: type[Leader] = _Chosen
+
+
+def _hears(views: tuple[View, ...], one: Node, other: Node) -> bool:
+    """Whether the sender's view lets the receiver hear it."""
+    view = one.view
+    if view >= len(views):
+        return True
+    return any(one.key in group and other.key in group for group in views[view].groups)

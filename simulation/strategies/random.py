@@ -1,0 +1,88 @@
+"""Anything may happen, drawn from the seed: loss, partitions, pauses, crashes, and liars."""
+
+import random
+
+from simulation.scenario import (
+    AnyEvent,
+    Conditions,
+    Crash,
+    Faulty,
+    Heal,
+    Partition,
+    Pause,
+    Restart,
+    Resume,
+    Scenario,
+    Start,
+    Submit,
+)
+
+SUMMARY = "mixed network faults, crashes and Byzantine members, drawn from the seed"
+
+STEPS = 25
+BEHAVIOURS = (
+    "equivocate", "silent", "slow", "selective", "withhold", "invalid", "stale", "forge",
+    "amnesia", "censor", "lie_view_change",
+)  # fmt: skip
+SHORT: dict[str, dict[str, int]] = {
+    "pbft": {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400},
+}
+"""Options under which windows and timeouts matter in a short run."""
+
+
+def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
+    """The scenario of this seed. `byzantine` members lie, each in one or two ways."""
+    rng = random.Random(f"random {protocol} {nodes} {byzantine} {seed}")  # noqa: S311 - repeatable
+    members = [f"v{number + 1}" for number in range(nodes)]
+    liars = rng.sample(members, byzantine)
+    faulty = [
+        Faulty(
+            node=liar,
+            behaviour=behaviour,
+            probability=rng.choice([1.0, 0.5, 0.1]),
+            from_height=rng.choice([0, 0, 3]),
+        )
+        for liar in liars
+        for behaviour in rng.sample(BEHAVIOURS, rng.choice([1, 1, 2]))
+    ]
+    at_ms = 0
+    events: list[AnyEvent] = [
+        Conditions(
+            at_ms=0,
+            loss=rng.choice([0.0, 0.02, 0.2]),
+            repeats=rng.choice([0.0, 0.1]),
+            delay_ms=rng.choice([(1, 2), (1, 20), (1, 200)]),
+        )
+    ]
+    for _ in range(STEPS):
+        events.append(_event(rng, members, at_ms))
+        at_ms += rng.choice([3, 30, 300, 1_500])
+    return Scenario(
+        name=f"random {seed}",
+        protocol=protocol,
+        nodes=nodes,
+        seed=seed,
+        options=SHORT.get(protocol, {}),
+        byzantine=tuple(faulty),
+        events=tuple(events),
+        calm_ms=at_ms,
+    )
+
+
+def _event(rng: random.Random, members: list[str], at_ms: int) -> AnyEvent:
+    dice = rng.random()
+    some = tuple(rng.sample(members, rng.randint(1, len(members))))
+    if dice < 0.4:
+        return Submit(at_ms=at_ms, count=rng.randint(1, 4), to=some)
+    if dice < 0.55:
+        return Crash(at_ms=at_ms, node=some[0], after_outputs=rng.randint(0, 30))
+    if dice < 0.7:
+        return Start(at_ms=at_ms, node=some[0])
+    if dice < 0.75:
+        return Restart(at_ms=at_ms, nodes=some)
+    if dice < 0.82:
+        rest = tuple(member for member in members if member not in some)
+        return Partition(at_ms=at_ms, groups=(some, rest))
+    if dice < 0.9:
+        return Heal(at_ms=at_ms)
+    return Pause(at_ms=at_ms, node=some[0]) if dice < 0.95 else Resume(at_ms=at_ms, node=some[0])
