@@ -113,13 +113,14 @@ def _mark(each: Happening, at: int, y: int) -> str:
         "view": f"view {each.particulars}",
         "timer": each.particulars,
     }.get(each.what, each.what)
+    below = y + 18 if each.what == "timer" else y - 10
     shape = (
         f'<circle cx="{at}" cy="{y}" r="5"/>'
         if each.what == "execute"
         else f'<rect x="{at - 3}" y="{y - 3}" width="6" height="6"/>'
     )
     return (
-        f'<g class="{each.what}">{shape}<text x="{at}" y="{y - 10}">{html.escape(label)}</text>'
+        f'<g class="{each.what}">{shape}<text x="{at}" y="{below}">{html.escape(label)}</text>'
         f"<title>{tip}</title></g>"
     )
 

@@ -131,7 +131,7 @@ def _made(scenario: Scenario, observe: Observer | None, allow: Sequence[str]) ->
     if scenario.views:
         cluster.passes = lambda one, other: _hears(scenario.views, one, other)
     for fault in scenario.round_faults:
-        cluster.behaviours.setdefault(NodeId(fault.sender), []).append(_in_round(fault))
+        cluster.behaviours.setdefault(NodeId(fault.sender), []).append(_in_round(fault, scenario))
     return cluster
 
 
@@ -212,8 +212,10 @@ def _behaviour(cluster: Cluster, faulty: Faulty) -> Behaviour:
     return behave
 
 
-def _in_round(fault: RoundFault) -> Behaviour:
+def _in_round(fault: RoundFault, scenario: Scenario) -> Behaviour:
     def behave(cluster: Cluster, node: Node, deliveries: list[Delivery]) -> list[Delivery]:
+        if not fault.corrupt and cluster.now >= scenario.calm_ms:
+            return deliveries
         kept = []
         for signed, to, late_ms in deliveries:
             slot = signed.message.slot()

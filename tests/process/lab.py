@@ -33,11 +33,14 @@ class Lab:
     def network(self, nodes: int = 4, **settings: Value) -> Testnet:
         """A network that does not run yet. Keywords: settings, with `__` for the dot."""
         given = {key.replace("__", "."): value for key, value in settings.items()}
+        usual = dict(SETTINGS)
+        if given.get("consensus", "pbft") != "pbft":
+            del usual["view_timeout_ms"]  # the others' timeouts have other names
         net = Testnet.create(
             self.folder / f"net{len(self.networks) + 1}",
             nodes,
             base_port=_base_port(nodes + 2),
-            settings={**SETTINGS, **given},
+            settings={**usual, **given},
         )
         self.networks.append(net)
         return net
