@@ -1,7 +1,7 @@
 # Short names for what people do here. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup testnet check test test-all bench docs lock clean
+.PHONY: help setup testnet check test test-all bench explore docs lock clean
 
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -35,6 +35,9 @@ test-all: setup ## Everything, with the hours-long tests and coverage
 
 bench: setup ## Measure this machine: throughput, latency, memory
 	@$(BIN)/assay bench node
+
+explore: setup ## Simulate tens of thousands of runs of each protocol; goes on where it stopped
+	@.ci/explore "$(BIN)" build/explore
 
 docs: setup ## Write the generated parts of README.md again
 	@$(BIN)/python tests/test_readme.py

@@ -121,6 +121,10 @@ def explore(
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, max=256, help="As many as cores.")
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="FILE", help="Remember there how far it came; go on."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run many seeds on all cores and save what fails, made small. Exit code 1: something failed.
@@ -130,24 +134,31 @@ def explore(
       assay sim explore --protocol pbft --seeds 0..10000
       assay sim explore --protocol qbft --nodes 7 --byzantine 2 --strategy byzzfuzz --seeds 0..500
     """
+    from simulation import progress
     from simulation.explore import Found, Search
     from simulation.explore import explore as search
 
     out = Output(as_json=as_json)
     wanted = _range(seeds)
+    what = Search(protocol, nodes, byzantine, strategy)
+    before = progress.begin(state, what, wanted.start) if state is not None else None
+    left = range(max(wanted.start, before.next_seed), wanted.stop) if before else wanted
 
     def told(found: Found, last: int) -> None:
         bad = found.seeds - found.verdicts["pass"]
-        share = 100 * found.seeds // max(1, len(wanted))
+        share = 100 * (last + 1 - wanted.start) // len(wanted)
         out.progress(
             f"{share:>3} %  seed {last}  {found.seeds_per_minute:,.0f} seeds/min  {bad} failed"
         )
+        if state is not None and before is not None:
+            progress.save(state, progress.advance(before, found, last))
 
-    found = search(
-        Search(protocol, nodes, byzantine, strategy), wanted, failures,
-        processes=processes, told=told,
-    )  # fmt: skip
+    found = search(what, left, failures, processes=processes, told=told)
     out.progress_end()
+    if before is not None:
+        found.verdicts.update(before.verdicts)
+        found.seeds, found.seconds = found.seeds + before.seeds, found.seconds + before.seconds
+        found.failures[:0] = map(Path, before.failures)
     facts = {
         "protocol": protocol,
         "nodes": nodes,
