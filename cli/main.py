@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import bench, keys, node, sim, testnet, tx, verify
+from cli import bench, conformance, keys, node, sim, testnet, tx, verify
 from cli.options import group
 from cli.output import ExitCode, Stop
 
@@ -79,6 +79,7 @@ app.add_typer(tx.app, name="tx")
 app.command("verify")(verify.verify)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sim.app, name="sim")
+app.add_typer(conformance.app, name="conformance")
 
 
 def run(arguments: Sequence[str]) -> int:

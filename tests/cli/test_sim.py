@@ -109,3 +109,13 @@ def test_the_list_of_behaviours_has_them_all(assay: Assay) -> None:
     found = assay("sim", "behaviours", "--json").json
     assert {"silent", "equivocate", "amnesia"} <= set(found["behaviours"])
     assert set(found["strategies"]) == {"random", "twins", "byzzfuzz"}
+
+
+def test_a_protocol_is_put_through_the_kit(assay: Assay, tmp_path: Path) -> None:
+    failures = tmp_path / "failures"
+    done = assay("conformance", "consensus", "qbft", "--seeds", 2, "--failures", failures)
+    assert (done.code, done.err) == (0, "")
+    assert "ok" in done.out
+    assert "contradicts nothing after a crash at any output" in done.out
+    assert not failures.exists()
+    assert assay("conformance", "consensus", "qtbf").code == 2

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import plyvel
@@ -157,8 +158,13 @@ def test_a_torn_end_of_the_journal_is_cut_off_and_the_node_runs(lab: Lab) -> Non
     net.kill("v1")
     journal = Home(net.home("v1")).journal
     whole = journal.read_bytes()
-    # A record of 100 bytes, of which the crash left 37.
-    journal.write_bytes(whole + (100).to_bytes(4, "big") + bytes(33))
+    # The last record again, of which the crash left a part.
+    salt = whole[16:24]
+    last = whole[whole.rindex(salt) :]
+    number = int.from_bytes(last[8:16]) + 1
+    head = salt + number.to_bytes(8) + last[16:24]
+    torn = head + zlib.crc32(head).to_bytes(4) + last[28:-1]
+    journal.write_bytes(whole + torn)
     net.start()
     with Load(net) as more:
         more.wait_more(20, 30)
