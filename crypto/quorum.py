@@ -10,11 +10,15 @@ class FaultModel(StrEnum):
     """Anything. Needs n > 3f."""
     CRASH = "crash"
     """Stop. Needs n > 2f."""
+    NONE = "none"
+    """Nothing: whoever stops is waited for."""
 
 
 def faults_max(members: int, model: FaultModel) -> int:
     """f: how many of `members` (at least one) may be faulty."""
     assert members >= 1, "a committee without members would need no votes"
+    if model is FaultModel.NONE:
+        return 0
     return (members - 1) // (3 if model is FaultModel.BYZANTINE else 2)
 
 
