@@ -40,7 +40,7 @@ def run(
     """Run a scenario and say how it went. Exit code 1: not as it should.
 
     \b
-    Examples:
+    Example:
       assay sim run silent_leader --protocol tendermint
       assay sim run normal --transcript
     """
@@ -130,7 +130,7 @@ def explore(
     """Run many seeds on all cores and save what fails, made small. Exit code 1: something failed.
 
     \b
-    Examples:
+    Example:
       assay sim explore --protocol pbft --seeds 0..10000
       assay sim explore --protocol qbft --nodes 7 --byzantine 2 --strategy byzzfuzz --seeds 0..500
     """

@@ -196,7 +196,7 @@ class Cluster:
         fault_model: FaultModel = self.protocol.claims.fault_model
         names = tuple(NodeId(f"v{i + 1}") for i in range(n))
         self.committee = Committee(0, names, fault_model)
-        self.nodes = {str(name): Node(name, str(name)) for name in self.committee.members}
+        self.nodes = {name: Node(name, str(name)) for name in self.committee.members}
         self.faulty: set[NodeId] = set()
         self.choose = choose
         self.twins = tuple(twins)
@@ -223,7 +223,7 @@ class Cluster:
         self.syncs = True
         self.submitted = 0
         for twin in twins:
-            self.nodes[f"{twin}'"] = Node(NodeId(twin), f"{twin}'")
+            self.nodes[NodeId(f"{twin}'")] = Node(NodeId(twin), f"{twin}'")
             self.faulty.add(NodeId(twin))
         for key in self.nodes:
             self.start(key)
@@ -265,11 +265,11 @@ class Cluster:
         self.at(delay_ms, act)
 
     def __getitem__(self, key: str) -> Node:
-        return self.nodes[key]
+        return self.nodes[NodeId(key)]
 
     def speaking_as(self, name: NodeId) -> list[Node]:
         """The replica of this name, and its twin if it has one."""
-        own, twin = self.nodes.get(name), self.nodes.get(f"{name}'") if self.twins else None
+        own, twin = self.nodes.get(name), self.nodes.get(NodeId(f"{name}'")) if self.twins else None
         return [node for node in (own, twin) if node is not None]
 
     def honest(self) -> list[Node]:

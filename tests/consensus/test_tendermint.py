@@ -719,6 +719,7 @@ def comes_back(cluster: "Cluster", name: str) -> None:
     cluster.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "leader"),
     [

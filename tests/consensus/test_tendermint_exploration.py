@@ -38,9 +38,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def seeds(count: int) -> list[object]:
-    """The first third always; the others in the longer runs."""
+    """One in twenty always; the others in the longer runs."""
     return [
-        pytest.param(seed, marks=() if seed < count // 3 else pytest.mark.slow)
+        pytest.param(seed, marks=() if seed < count // 20 else pytest.mark.slow)
         for seed in range(count)
     ]
 

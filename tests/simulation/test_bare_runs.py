@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from consensus.interface import Accuse, Committee, Decide, Input, Persist, SetTimer, Setup
+from consensus.interface import Accuse, Committee, Decide, Input, SetTimer, Setup
 from consensus.protocols import pbft
 from crypto.interface import NodeId
 from simulation.cluster import Cluster
@@ -165,16 +165,6 @@ def test_timers_that_are_never_set_are_found(monkeypatch: pytest.MonkeyPatch) ->
         lambda _setup: lambda outputs: (x for x in outputs if not isinstance(x, SetTimer)),
     )
     assert first_failure("random", Verdict.NO_PROGRESS, 20) >= 0
-
-
-def test_locks_that_are_not_persisted_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    planted(
-        monkeypatch,
-        lambda _setup: lambda outputs: (x for x in outputs if not isinstance(x, Persist)),
-    )
-    search = Search("pbft", 4, 1, "random")
-    verdicts = {run(scenario_of(search, seed)).verdict for seed in range(200)}
-    assert verdicts - {Verdict.PASS}
 
 
 def test_decisions_out_of_order_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

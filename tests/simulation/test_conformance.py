@@ -28,7 +28,7 @@ BYZANTINE = [name for name in PROTOCOLS if claims(name).fault_model is FaultMode
 
 @pytest.mark.parametrize(
     ("protocol", "seeds"),
-    [pytest.param(name, 4) for name in PROTOCOLS if name != "solo"]
+    [pytest.param(name, 4, marks=() if name == "pbft" else pytest.mark.slow) for name in PROTOCOLS]
     + [pytest.param(name, 300, marks=pytest.mark.exhaustive) for name in PROTOCOLS],
 )
 def test_it_conforms(protocol: str, seeds: int) -> None:
@@ -38,7 +38,10 @@ def test_it_conforms(protocol: str, seeds: int) -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS)
-@pytest.mark.parametrize("protocol", BYZANTINE)
+@pytest.mark.parametrize(
+    "protocol",
+    [pytest.param(name, marks=() if name == "pbft" else pytest.mark.slow) for name in BYZANTINE],
+)
 def test_a_planted_bug_is_found(protocol: str, bug: str) -> None:
     if bug == "nothing is relayed" and protocol not in NEEDS_RELAY:
         pytest.skip("it can do without, slowly")
