@@ -48,7 +48,13 @@ CHECK = (
 )
 TEST = (
     *CHECK,
-    Step("slow", pytest("-n", "auto", "-m", "slow and not process and not container"), 400, True, True),
+    Step(
+        "slow",
+        pytest("-n", "auto", "-m", "slow and not process and not container"),
+        400,
+        True,
+        True,
+    ),
     Step("processes", pytest("-m", "process and not container and not exhaustive"), 900, live=True),
     Step("containers", pytest("-m", "container and not exhaustive"), 600, live=True),
 )

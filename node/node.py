@@ -203,7 +203,7 @@ class Node(Generic[M]):
         others = len(self.agreed.voters.members) - 1
         if self.signer.fresh and others:
             await self._joined.wait()
-            highest = max(self._validator_claims(), default=0)
+            highest = await self._highest_credible()
             if highest > self.chain.executed or self.chain.executed > 0:
                 until = max(highest, self.chain.executed) + ABSTAIN_HEIGHTS
                 await self._workers.run(Lane.JOURNAL, self.signer.abstain_until, until)
@@ -337,6 +337,20 @@ class Node(Generic[M]):
     def _validator_claims(self) -> list[int]:
         claims = self.sync.claims()
         return [claims[name] for name in self.agreed.voters.members if name in claims]
+
+    async def _highest_credible(self) -> int:
+        """The highest claim of a quorum, once each of its members is known not to make it up.
+
+        Far claims are tried by fetching the blocks: who does not serve them is distrusted.
+        """
+        while True:
+            trusted = self.sync.trusted_claims()
+            claims = [trusted[name] for name in self.agreed.voters.members if name in trusted]
+            highest = max(claims, default=0)
+            enough = len(claims) + 1 >= self.agreed.voters.quorum
+            if enough and highest <= self.chain.executed + ABSTAIN_HEIGHTS:
+                return highest
+            await asyncio.sleep(STATUS_INTERVAL_S)
 
     def _serve(self, peer: NodeId, request: BlocksRequest) -> None:
         if peer in self._serving:

@@ -17,6 +17,7 @@ from crypto import domains
 from crypto.certificate import Attestation
 from crypto.encoding import Codec, Record, encode
 from crypto.interface import Digest, Hash, NodeId, Signature, SigningKey
+from storage.interface import StorageError
 from storage.journal import Journal
 
 SLOTS_KEPT_HEIGHTS = 512
@@ -122,6 +123,7 @@ class Signer:
         self._pending: dict[bytes, bytes | None] = {}
         self._floor = _Floor(0, 0)
         self._abstain = 0
+        self._failed = False
         self.executed = 0
         """The height below which no conflict is possible any more; told by `Forget`."""
         self.refused = 0
@@ -166,6 +168,9 @@ class Signer:
 
         Raises whatever the journal raises: without a journal nothing may be signed.
         """
+        if self._failed:
+            # Why: the slots in memory are ahead of the disk, and would give out what is not on it.
+            raise StorageError("an earlier write to the journal failed; restart the node")
         changes = self._pending
         self._pending = {}
         results: list[Result[M]] = []
@@ -194,7 +199,9 @@ class Signer:
                     # attests what its ledger says. The record rides on the next write.
                     results.append(self._attest(height, header, changes))
         if durable and changes:
+            self._failed = True
             self._journal.write(changes)
+            self._failed = False
         elif changes:
             self._pending = changes
         return results

@@ -104,6 +104,15 @@ class Sync:
         """The certified heights that connected peers claim."""
         return self._claims
 
+    def trusted_claims(self) -> Mapping[NodeId, int]:
+        """Those of peers that did not lie lately."""
+        now = self._now_s()
+        return {
+            peer: height
+            for peer, height in self._claims.items()
+            if self._distrusted.get(peer, 0.0) <= now
+        }
+
     def report(self, peer: NodeId, certified: int) -> None:
         """A peer says how far it is."""
         self._claims[peer] = certified
@@ -147,11 +156,7 @@ class Sync:
         now = self._now_s()
         if self._chain.certified != self._seen:
             self._seen, self._moved_s = self._chain.certified, now
-        trusted = {
-            peer: height
-            for peer, height in self._claims.items()
-            if self._distrusted.get(peer, 0.0) <= now
-        }
+        trusted = self.trusted_claims()
         if not trusted:
             return None
         peer = max(trusted, key=lambda item: trusted[item])

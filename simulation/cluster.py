@@ -350,7 +350,7 @@ class Cluster:
     def heal(self) -> None:
         broken, self.cut = self.cut, set()
         for link in sorted(sorted(link) for link in broken):
-            self._connect(*(self.nodes[name] for name in link))
+            self._connect(*(self[name] for name in link))
 
     def linked(self, one: Node, other: Node) -> bool:
         both = one is not other and one.protocol is not None and other.protocol is not None

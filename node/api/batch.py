@@ -4,13 +4,20 @@ Both records are in the canonical encoding (`crypto.encoding`), with the format 
 Nothing here needs FastAPI, so that a client can import it.
 """
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from crypto.encoding import Codec, Record
+
+TRANSACTIONS_MAX = 65_536
+"""No API takes more: refused from the count, before anything is made of them."""
 
 
 class Batch(Record, frozen=True):
     """Signed transactions, each in its canonical encoding."""
 
-    transactions: tuple[bytes, ...]
+    transactions: Annotated[tuple[bytes, ...], Meta(max_length=TRANSACTIONS_MAX)]
 
 
 class BatchAnswer(Record, frozen=True):

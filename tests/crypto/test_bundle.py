@@ -214,8 +214,16 @@ def test_an_invalid_bundle_is_an_error_of_this_folder() -> None:
 # --- No byte is free. ------------------------------------------------------------------------
 
 
+INSERTED = {"space inserted": b" ", "zero inserted": b"0", "line end inserted": b"\n"}
+FLIPPED = {"first bit flipped": 0x01, "sixth bit flipped": 0x20, "last bit flipped": 0x80}
+HOW = ["flipped", "deleted", "doubled", "another hex digit", "upper case", *INSERTED, *FLIPPED]
+
+
 def damaged(raw: bytes, how: str) -> Iterator[bytes]:
     digits = b"0123456789abcdef"
+    for at in range(len(raw) + 1):
+        if how in INSERTED:
+            yield raw[:at] + INSERTED[how] + raw[at:]
     for at in range(len(raw)):
         before, byte, after = raw[:at], raw[at], raw[at + 1 :]
         match how:
@@ -225,17 +233,14 @@ def damaged(raw: bytes, how: str) -> Iterator[bytes]:
                 yield before + after
             case "doubled":
                 yield before + bytes([byte, byte]) + after
-            case "space inserted":
-                yield before + b" " + raw[at:]
+            case "first bit flipped" | "sixth bit flipped" | "last bit flipped":
+                yield before + bytes([byte ^ FLIPPED[how]]) + after
             case "another hex digit":
                 other = digits[(digits.find(byte) + 1 + at % 15) % 16]
                 yield before + bytes([other]) + after
             case "upper case":
                 if bytes([byte]).upper() != bytes([byte]):
                     yield before + bytes([byte]).upper() + after
-
-
-HOW = ["flipped", "deleted", "doubled", "space inserted", "another hex digit", "upper case"]
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -247,6 +252,23 @@ def test_no_byte_of_the_file_is_free(how: str, chain: Chain, good: Bundle) -> No
             chain.verify(from_json(changed))
             pytest.fail(f"{how}: change {count} was taken")
     assert count > 500
+
+
+def test_no_bit_of_the_content_is_free(chain: Chain, good: Bundle) -> None:
+    # Past the JSON: the content as whoever makes a new file around it would change it.
+    content = encode(good)
+    assert from_json(around(content)) == bundles.decode(content) == good
+    for at in range(len(content)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[at] ^= 1 << bit
+            with pytest.raises(InvalidBundle):
+                chain.verify(from_json(around(bytes(changed))))
+                pytest.fail(f"bit {bit} of byte {at} is free")
+
+
+def around(content: bytes) -> bytes:
+    return b'{"format": 1, "bundle": "%s"}\n' % content.hex().encode()
 
 
 def test_every_shorter_file_is_refused(good: Bundle) -> None:
@@ -264,6 +286,9 @@ def test_every_shorter_file_is_refused(good: Bundle) -> None:
         b"[]",
         b"{}",
         b'{"format": 1}',
+        b'{"format": NaN, "bundle": ""}',
+        b'{"format": 1, "bundle": 5}',
+        b'{"format": 1, "bundle": "zz"}',
         b'{"format": 1, "bundle": null}\n',
         b'{"format": 1, "bundle": 5}\n',
         b'{"format": 1, "bundle": ""}\n',
@@ -282,9 +307,10 @@ def test_what_is_no_bundle_file_is_refused(raw: bytes) -> None:
         from_json(raw)
 
 
-def test_another_format_is_named() -> None:
+@pytest.mark.parametrize("raw", [b'{"format": 2, "bundle": ""}\n', b'{"format": 2}'])
+def test_another_format_is_named(raw: bytes) -> None:
     with pytest.raises(InvalidBundle, match="format 2; this version knows format 1"):
-        from_json(b'{"format": 2, "bundle": ""}\n')
+        from_json(raw)
 
 
 def test_other_ways_to_write_the_same_file_are_refused(good: Bundle) -> None:
@@ -301,12 +327,16 @@ def test_other_ways_to_write_the_same_file_are_refused(good: Bundle) -> None:
         text.replace('"format": 1', '"format": true'),
         text.replace('"format": 1', '"format": 1, "note": 1'),
         text.replace('"format": 1', '"format": 1, "format": 1'),
+        text.replace('"format": 1', '"more": 0, "format": 1'),
+        text.replace(" ", ""),
         text.replace("format", "\\u0066ormat"),
         f'{{"bundle": "{content}", "format": 1}}\n',
     ):
         assert other != text
-        with pytest.raises(InvalidBundle):
+        with pytest.raises(InvalidBundle, match="canonical"):
             from_json(other.encode())
+    with pytest.raises(InvalidBundle, match="canonical"):
+        from_json(text.encode("utf-16"))
 
 
 def test_the_size_is_bounded() -> None:
@@ -395,10 +425,14 @@ CASES: dict[str, tuple[Callable[[Chain, Bundle], Bundle], str]] = {
     "another committee": (lambda c, b: with_header(c, b, committee=bytes(32)), "committee"),
     "another height in the certificate": (
         lambda _, b: but(b, certificate=but(b.certificate, height=4)),
-        "another",
+        "another height",
     ),
     "another header in the certificate": (
         lambda _, b: but(b, certificate=but(b.certificate, header=bytes(32))),
+        "another header",
+    ),
+    "another header than the certified one": (
+        lambda _, b: but(b, header=but(b.header, time_ms=8)),
         "another header",
     ),
     "no quorum": (
@@ -412,6 +446,7 @@ CASES: dict[str, tuple[Callable[[Chain, Bundle], Bundle], str]] = {
         "validator 3 is invalid",
     ),
     "an index that does not fit": (lambda _, b: but(b, index=b.index + 1), "do not fit"),
+    "an index below the block": (lambda _, b: but(b, index=b.index - 1), "do not fit"),
     "a position that does not fit": (lambda _, b: but(b, position=b.position + 1), "do not fit"),
     "another ledger root": (
         lambda c, b: with_header(c, b, ledger_root=bytes(32)),
@@ -423,6 +458,15 @@ CASES: dict[str, tuple[Callable[[Chain, Bundle], Bundle], str]] = {
     ),
     "a smaller block": (lambda c, b: with_header(c, b, block_size=4), "do not fit"),
     "a step more": (lambda _, b: but(b, ledger_proof=(*b.ledger_proof, bytes(32))), "too long"),
+    "a step more to the receipt": (
+        lambda _, b: but(b, receipt_proof=(*b.receipt_proof, bytes(32))),
+        "too long",
+    ),
+    "a step less to the transaction": (
+        lambda _, b: but(b, ledger_proof=b.ledger_proof[:-1]),
+        "too short",
+    ),
+    "another transaction": (lambda c, b: but(b, transaction=c.raws[0][0]), "another root"),
     "a step less": (lambda _, b: but(b, receipt_proof=b.receipt_proof[:-1]), "too short"),
     "a changed receipt": (lambda _, b: but(b, receipt=but(b.receipt, output=b"x")), "root"),
 }  # fmt: skip
@@ -445,6 +489,10 @@ def test_a_position_outside_of_the_block_is_refused(chain: Chain) -> None:
                 receipt=earlier.receipt)  # fmt: skip
     assert (shown.header, shown.certificate) == (header, certificate)
     chain.refusal(shown)
+    # The same with its own receipt: a sound place in the ledger that an earlier block holds.
+    moved = but(later, transaction=shown.transaction, index=shown.index,
+                ledger_proof=shown.ledger_proof)  # fmt: skip
+    assert "do not fit" in chain.refusal(moved)
     behind = but(earlier, index=earlier.index + 1, position=3)
     assert "not in a tree" in chain.refusal(behind)
 
@@ -457,8 +505,10 @@ def test_what_a_dishonest_quorum_certifies_is_still_held_to_the_senders_signatur
     assert chain.verify(chain.lone(raw, receipt)).accepted
     forged = chain.signed(0, signer=chain.validators[0])
     assert "signature" in chain.refusal(chain.lone(forged, receipt))
-    unsigned = encode(but(signed_transactions.decode(raw), signature=Signature(b"")))
-    assert "signature" in chain.refusal(chain.lone(unsigned, receipt))
+    for signature in (b"", bytes(64)):
+        unsigned = encode(but(signed_transactions.decode(raw), signature=Signature(signature)))
+        refusal = chain.refusal(chain.lone(unsigned, receipt))
+        assert "signature does not match" in refusal
     foreign = chain.signed(0, chain="other")
     foreign_receipt = Receipt(chain.id_of(foreign), "ok", b"")
     assert "another chain" in chain.refusal(chain.lone(foreign, foreign_receipt))
@@ -486,7 +536,7 @@ proven = bundle.verify_bundle(
     sha256.create(sha256.Options()), scheme, scheme,
 )
 ours = ("mechanisms", "consensus", "p2p", "storage", "apps", "node", "testnet", "cli", "benchmarks")
-far = ("fastapi", "httpx", "uvicorn", "asyncio", "socket", "sqlite3")
+far = ("fastapi", "httpx", "uvicorn", "asyncio", "socket", "sqlite3", "plyvel", "cryptography")
 print(proven.height, proven.code)
 print([name for name in sys.modules if name.partition(".")[0] in (*ours, *far)])
 """

@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crypto.encoding import encode
-from node.api.batch import Batch
+from crypto.encoding import Malformed, encode
+from node.api.batch import Batch, batch_codec
 from node.api.body import parse_json
 from node.api.errors import ApiError
 from node.api.limits import ApiLimits
@@ -183,6 +184,21 @@ def test_all_bodies_together_are_bounded(serve: Callable[..., Any], signed: Any)
         for _ in range(3):
             answer = client.post("/v1/transactions/batch", content=small, headers=kind)
             assert answer.status_code == 202
+
+
+def test_millions_of_tiny_transactions_are_refused_from_their_count() -> None:
+    count = 1_000_000
+    body = b"\x01\x91\xdd" + count.to_bytes(4, "big") + b"\xc4\x02ab" * count
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed):
+            batch_codec(LIMITS.batch_bytes_max * 100).decode(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1024 * 1024
+    few = encode(Batch((b"ab",) * LIMITS.batch_transactions_max))
+    assert len(batch_codec(len(few)).decode(few).transactions) == LIMITS.batch_transactions_max
 
 
 def test_a_body_that_ends_early_does_no_harm(server: ApiServer, client: httpx.Client) -> None:
