@@ -55,7 +55,9 @@ TEST = (
         True,
         True,
     ),
-    Step("processes", pytest("-m", "process and not container and not exhaustive"), 900, live=True),
+    Step(
+        "processes", pytest("-m", "process and not container and not exhaustive"), 1000, live=True
+    ),
     Step("containers", pytest("-m", "container and not exhaustive"), 600, live=True),
 )
 ALL = (
