@@ -23,6 +23,7 @@ from consensus.protocols._tendermint_messages import (
     Status,
 )
 from crypto.interface import NodeId
+from tests.consensus.chaos import explore, seeds
 
 if TYPE_CHECKING:
     from tests.consensus.conftest import Cluster, Node, Parcel
@@ -35,14 +36,6 @@ SETTINGS: dict[str, Any] = {
     "timeout_ms_max": 5_000,
 }
 """Short, so that many rounds fit into a short run."""
-
-
-def seeds(count: int) -> list[object]:
-    """One in twenty always; the others in the longer runs."""
-    return [
-        pytest.param(seed, marks=() if seed < count // 20 else pytest.mark.slow)
-        for seed in range(count)
-    ]
 
 
 def another_payload(cluster: "Cluster", node: "Node") -> bytes:
@@ -80,73 +73,15 @@ def liar(cluster: "Cluster") -> object:
     return parcels
 
 
-def live(cluster: "Cluster") -> None:
-    """One random thing happens."""
-    dice = cluster.random.random()
-    names = list(cluster.nodes)
-    down = [name for name in names if cluster[name].protocol is None]
-    asleep = [name for name in names if cluster[name].paused is not None]
-    if dice < 0.4:
-        known = cluster.random.sample(names, cluster.random.randint(1, len(names)))
-        cluster.submit(cluster.random.randint(1, 4), *known)
-    elif dice < 0.55 and len(down) < len(names):
-        victim = cluster.random.choice([name for name in names if name not in down])
-        cluster[victim].die_after = cluster[victim].done + cluster.random.randint(0, 30)
-    elif dice < 0.7 and down:
-        cluster.start(cluster.random.choice(down))
-    elif dice < 0.75:
-        cluster.restart(*cluster.random.sample(names, cluster.random.randint(1, len(names))))
-    elif dice < 0.82:
-        shuffled = cluster.random.sample(names, len(names))
-        middle = cluster.random.randint(1, len(names) - 1)
-        cluster.partition(shuffled[:middle], shuffled[middle:])
-    elif dice < 0.9:
-        cluster.heal()
-    elif dice < 0.95 and not asleep and len(down) < len(names):
-        cluster.pause(cluster.random.choice([name for name in names if name not in down]))
-    else:
-        for name in asleep:
-            cluster.resume(name)
-    cluster.run(cluster.random.choice([3, 30, 300, 1_500]))
-
-
-def explore(cluster: "Cluster", liars: list[str]) -> None:
-    cluster.loss = cluster.random.choice([0.0, 0.02, 0.2])
-    cluster.repeats = cluster.random.choice([0.0, 0.1])
-    cluster.delay_ms = cluster.random.choice([(1, 2), (1, 20), (1, 200)])
-    for name in liars:
-        cluster.hooks[NodeId(name)] = liar(cluster)  # type: ignore[assignment]
-    honest = [name for name in cluster.nodes if name not in liars]
-    for _ in range(25):
-        live(cluster)
-    # The network heals, and everybody is back; liars go on lying.
-    cluster.loss = 0.0
-    cluster.delay_ms = (1, 5)
-    for name, node in cluster.nodes.items():
-        node.die_after = None
-        if node.paused is not None:
-            cluster.resume(name)
-        if node.protocol is None:
-            cluster.start(name)
-    cluster.heal()
-    cluster.run(5_000)
-    cluster.submit(3)
-    top = max(node.height for node in cluster.nodes.values())
-    cluster.reach(top + 1, *honest, within_ms=120_000)
-    done = cluster.run(120_000, lambda: not any(cluster[name].mempool for name in honest))
-    assert done, f"transactions left: {cluster}"
-    cluster.check(liars)
-
-
 @pytest.mark.parametrize("seed", seeds(300))
 def test_four_replicas_agree_and_go_on(make_cluster: "type[Cluster]", seed: int) -> None:
     leader = "rotating" if seed % 2 else "sticky"
     cluster = make_cluster(4, seed, leader=leader, **SETTINGS)
-    explore(cluster, [f"v{seed % 4 + 1}"] if seed % 3 else [])
+    explore(cluster, [f"v{seed % 4 + 1}"] if seed % 3 else [], liar)
 
 
 @pytest.mark.parametrize("seed", seeds(100))
 def test_seven_replicas_agree_and_go_on(make_cluster: "type[Cluster]", seed: int) -> None:
     leader = "rotating" if seed % 2 else "sticky"
     cluster = make_cluster(7, seed, leader=leader, **SETTINGS)
-    explore(cluster, [f"v{seed % 7 + 1}", f"v{(seed + 1) % 7 + 1}"] if seed % 3 else [])
+    explore(cluster, [f"v{seed % 7 + 1}", f"v{(seed + 1) % 7 + 1}"] if seed % 3 else [], liar)

@@ -35,14 +35,13 @@ def kept(protocol: str, case: str) -> str:
 
 
 def cases() -> list[tuple[str, str]]:
-    """A liar is none of the faults that crash protocols bear; one orderer bears none."""
+    """One orderer bears no liar."""
     byzantine = {"silent_leader", "equivocation"}
     return [
         (protocol, case)
         for protocol in names(Kind.CONSENSUS)
         for case in CASES
         if not (protocol == "solo" and case in byzantine)
-        and not (protocol == "raft" and case == "equivocation")
     ]
 
 
