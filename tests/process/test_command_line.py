@@ -207,9 +207,15 @@ def test_a_stopped_network_goes_on_where_it_was(directory: Path) -> None:
 def test_ctrl_c_takes_the_network_down(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "net"
     words = ["testnet", "up", "--dir", str(path), "--nodes", "1"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as command:
+    # Why: who runs the tests in the background has them, and all below them, ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with command:
         assert command.stdout is not None
         for line in command.stdout:
             if "Ctrl-C" in line:
