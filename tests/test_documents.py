@@ -149,12 +149,14 @@ def test_no_target_is_taken_for_granted() -> None:
 # --- For real. ----------------------------------------------------------------------------------
 
 
-def section(title: str) -> list[Command]:
-    """The commands of the README below this heading."""
+def section(title: str) -> list[list[tuple[str, ...]]]:
+    """The commands of the README below this heading, by code block."""
     text = README.read_text(encoding="utf-8")
     found = re.search(rf"^## {re.escape(title)}\n(.*?)^## ", text, re.M | re.S)
     assert found is not None
-    return list(commands(found[1]))
+    blocks = [f"```\n{block}```\n" for block in FENCE.findall(found[1])]
+    stories = [[command.words for command in commands(block)] for block in blocks]
+    return [story for story in stories if story]
 
 
 def free_base_port() -> int:
@@ -214,9 +216,7 @@ def test_the_first_minute_of_the_readme_works_as_it_stands(folder: Path) -> None
     assay(folder, "testnet", "up", "--dir", str(demo), "--base-port", port, "--detach")
     programs = str(Path(sys.executable).parent)
     assert "verified offline" in run(folder, str(ROOT / ".ci" / "testnet"), programs, str(demo))
-    story = [command.words for command in section("The first minute")]
-    first, other = story[:-3], story[-3:]
-    *first, down = first
+    (*first, down), other, simulated = section("The first minute")
     said = {words: assay(folder, *words[1:]) for words in first}
     # What the story claims.
     submits = [text for words, text in said.items() if words[1:3] == ("tx", "submit")]
@@ -243,3 +243,7 @@ def test_the_first_minute_of_the_readme_works_as_it_stands(folder: Path) -> None
     for words in rest:
         assay(folder, *words[1:])
     assert living(folder) == []
+    # No network at all.
+    for words in simulated:
+        assert words[1] == "sim"
+        assay(folder, *words[1:])

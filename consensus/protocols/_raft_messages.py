@@ -1,4 +1,4 @@
-"""The messages of Raft. None is signed: the channel says whose it is, and nobody is expected to lie.
+"""The messages of Raft. None is signed: the channel says whose it is, and nobody is to lie.
 
 The labels are those of docs/specs/raft.md. What binds a member is in its log before it says it.
 """
