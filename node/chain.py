@@ -68,9 +68,7 @@ class Chain:
         self._certificates[height] = certificate
         # Why not awaited first: clients need not wait for it, and whatever they ask for next
         # comes behind it in the lane.
-        writing = asyncio.ensure_future(
-            self._workers.run(Lane.LEDGER, self._ledger.put_certificate, certificate)
-        )
+        writing = self._workers.run(Lane.LEDGER, self._ledger.put_certificate, certificate)
         while self.certified + 1 in self._certificates:
             del self._certificates[self.certified + 1]
             self.certified += 1

@@ -29,9 +29,11 @@ class Lane(StrEnum):
 
 
 class Workers(Protocol):
-    async def run(
+    def run(
         self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    ) -> asyncio.Future[T]:
+        """Queue `work` now, before this returns; await what it returns for the result."""
+        ...
 
     def close(self) -> None: ...
 
@@ -46,9 +48,11 @@ class ThreadWorkers:
             for lane, size in sizes.items()
         }
 
-    async def run(self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(
+        self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._lanes[lane], lambda: work(*args, **kwargs))
+        return loop.run_in_executor(self._lanes[lane], lambda: work(*args, **kwargs))
 
     def close(self) -> None:
         """Finish what was begun; drop what was not."""

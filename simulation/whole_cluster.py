@@ -74,12 +74,17 @@ class _InlineWorkers:
         self.begun: dict[Lane, Callable[[], object]] = {}
         """Jobs that a crash would catch in the middle."""
 
-    async def run(self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(
+        self, lane: Lane, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        return asyncio.ensure_future(self._run(lane, lambda: work(*args, **kwargs)))
+
+    async def _run(self, lane: Lane, work: Callable[[], T]) -> T:
         async with self._locks[lane]:
-            self.begun[lane] = lambda: work(*args, **kwargs)
+            self.begun[lane] = work
             await asyncio.sleep(self._rng.uniform(*LANE_MS[lane]) * self._slowness() / 1000)
             del self.begun[lane]
-            return work(*args, **kwargs)
+            return work()
 
     def close(self) -> None:
         """No threads to end."""

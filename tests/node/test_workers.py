@@ -73,6 +73,20 @@ async def fail_and_go_on() -> None:
     workers.close()
 
 
+def test_work_is_queued_in_the_order_of_the_calls_even_if_it_is_awaited_later() -> None:
+    asyncio.run(await_in_another_order())
+
+
+async def await_in_another_order() -> None:
+    workers = ThreadWorkers()
+    done: list[int] = []
+    first = workers.run(Lane.LEDGER, done.append, 1)
+    await workers.run(Lane.LEDGER, done.append, 2)
+    await first
+    assert done == [1, 2]
+    workers.close()
+
+
 def test_a_client_s_batch_is_checked_in_chunks_off_the_loop(
     make_cluster: Callable[..., WholeCluster],
 ) -> None:
@@ -82,10 +96,10 @@ def test_a_client_s_batch_is_checked_in_chunks_off_the_loop(
     workers: Any = cluster["v2"].workers
     run, chunks = workers.run, []
 
-    async def noted(lane: Lane, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    def noted(lane: Lane, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
         if lane is Lane.CLIENTS:
             chunks.append(len(args[0]))
-        return await run(lane, work, *args, **named)
+        return run(lane, work, *args, **named)
 
     workers.run = noted
     cluster.submit(3 * CHUNK + 1, "v2")
