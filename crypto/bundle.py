@@ -32,7 +32,6 @@ from crypto.interface import (
     SignatureScheme,
 )
 from crypto.merkle import PROOF_LENGTH_MAX, InvalidProof, leaf_digest, verify_inclusion
-from crypto.quorum import FaultModel, quorum
 from crypto.transaction import (
     TRANSACTION_BYTES_MAX,
     Argument,
@@ -154,8 +153,7 @@ def _verify(
     certificate = bundle.certificate
     check_subject(certificate, header.height, header_digest(header, hash_))
     keys = [item.public_key for item in genesis.validators]
-    needed = quorum(len(keys), FaultModel.BYZANTINE)
-    verify_certificate(certificate, keys, needed, network, validator_scheme)
+    verify_certificate(certificate, keys, genesis.quorum, network, validator_scheme)
     _verify_places(bundle, hash_)
     signed = signed_transactions.decode(bundle.transaction)
     identity = transaction_id(signed.transaction, hash_)

@@ -16,6 +16,7 @@ from msgspec import Meta
 from crypto.certificate import VALIDATORS_MAX
 from crypto.encoding import encode
 from crypto.interface import CryptoError, Digest, PublicKey
+from crypto.quorum import FaultModel, quorum
 from crypto.transaction import NONCE_MAX, TRANSACTION_BYTES_MAX
 
 FORMAT = 1
@@ -80,6 +81,8 @@ class Genesis(_Section, frozen=True, kw_only=True):
     open_lab: bool = False
     """Anybody may submit; the client list is ignored."""
     consensus: Mechanism = Mechanism(name="pbft")
+    fault_model: FaultModel = FaultModel.BYZANTINE
+    """Of the consensus protocol, as it claims: how many attestations certify a header follows."""
     leader: Mechanism = Mechanism(name="sticky")
     validator_signature: Mechanism = Mechanism(name="ed25519")
     client_signature: Mechanism = Mechanism(name="ed25519")
@@ -88,6 +91,11 @@ class Genesis(_Section, frozen=True, kw_only=True):
     commitment: Mechanism = Mechanism(name="flat")
     applications: tuple[Mechanism, ...] = (Mechanism(name="kv"), Mechanism(name="payments"))
     limits: Limits = Limits()
+
+    @property
+    def quorum(self) -> int:
+        """How many validators certify a header."""
+        return quorum(len(self.validators), self.fault_model)
 
 
 def digest(genesis: Genesis) -> Digest:

@@ -1,14 +1,16 @@
 """Collects attestations into certificates. Bounded; belongs to the event loop.
 
 An attestation that comes before its block was executed here waits. f + 1 attestations of another
-header than ours mean that this node went astray: at least one of them is honest.
+header than ours mean that this node went astray: at least one of them is honest. Where the
+protocol bears crashes only, a quorum of them does.
 """
 
 from collections.abc import Callable
 
+from consensus.interface import Committee
 from crypto.certificate import Attestation, Certificate, Vote
 from crypto.interface import Digest, Signature
-from crypto.quorum import FaultModel, faults_max, quorum
+from crypto.quorum import FaultModel
 
 HEIGHTS_AHEAD_MAX = 256
 """Attestations further above the certified height are not kept."""
@@ -19,14 +21,16 @@ class Attestations:
 
     def __init__(
         self,
-        validators: int,
+        committee: Committee,
         *,
         completed: Callable[[Certificate], None],
         astray: Callable[[int, Digest], None],
     ) -> None:
-        self._quorum = quorum(validators, FaultModel.BYZANTINE)
-        self._one_correct = faults_max(validators, FaultModel.BYZANTINE) + 1
-        self._validators = validators
+        self._quorum = committee.quorum
+        # Why not one alone where nobody lies: the one that went astray may be the other.
+        byzantine = committee.fault_model is FaultModel.BYZANTINE
+        self._convincing = committee.one_correct if byzantine else committee.quorum
+        self._validators = len(committee.members)
         self._votes: dict[int, dict[Digest, dict[int, Signature]]] = {}
         self._ours: dict[int, Digest] = {}
         self._done_below = 0
@@ -76,7 +80,7 @@ class Attestations:
             return
         votes = self._votes.get(height, {})
         for digest, signatures in votes.items():
-            if digest != ours and len(signatures) >= self._one_correct:
+            if digest != ours and len(signatures) >= self._convincing:
                 self._astray(height, digest)
         signatures = votes.get(ours, {})
         if len(signatures) >= self._quorum:

@@ -28,7 +28,6 @@ from crypto.interface import (
     SignatureScheme,
     Statement,
 )
-from crypto.quorum import FaultModel, quorum
 from mechanisms.registry import Kind, create
 from node.config import NodeConfig
 from node.executor import Diverged, Executor
@@ -146,7 +145,7 @@ class _Certifier:
         self._scheme: SignatureScheme = _make(Kind.SIGNATURE, genesis.validator_signature, lab)
         self._genesis = digest(genesis)
         self._keys = [item.public_key for item in genesis.validators]
-        self._quorum = quorum(len(self._keys), FaultModel.BYZANTINE)
+        self._quorum = genesis.quorum
 
     def check(self, ledger: Ledger, height: int) -> None:
         certificate = ledger.certificate(height)

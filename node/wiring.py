@@ -121,6 +121,11 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         choice.name: make(Kind.APPLICATION, choice) for choice in genesis.applications
     }
     protocol = load(Kind.CONSENSUS, genesis.consensus.name, lab=lab)
+    if protocol.claims.fault_model is not genesis.fault_model:
+        raise ConfigError(
+            f"{home.genesis}: fault_model is {genesis.fault_model}, but {genesis.consensus.name} "
+            f"bears {protocol.claims.fault_model} faults; make the genesis file again with that"
+        )
 
     # Storage, and what executes on it.
     store = around.store(home, config, genesis)
@@ -162,7 +167,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     # What transactions and payloads go through.
     node: Node[Any] = Node(
         me,
-        Agreed(genesis_digest, Committee(0, names), keys),
+        Agreed(genesis_digest, Committee(0, names, genesis.fault_model), keys),
         Pace(config.batch.forward_ms, config.batch.overdue_ms),
         network,
         workers,
@@ -225,7 +230,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         scheme, workers, network.pause_reading, network.resume_reading, metrics.verified
     )
     attestations = Attestations(
-        len(names), completed=node.certificate_completed, astray=node.astray
+        node.agreed.voters, completed=node.certificate_completed, astray=node.astray
     )
     certifiers = Certifiers(
         tuple(keys[name] for name in names),

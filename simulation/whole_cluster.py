@@ -158,6 +158,7 @@ class WholeCluster:
             ),
             clients=(self._client.public_key,),
             consensus=Mechanism(name=protocol, options=dict(options or {})),
+            fault_model=load(Kind.CONSENSUS, protocol, lab=True).claims.fault_model,
             leader=Mechanism(name=leader, options={}),
         )
         self._digest = digest(self.genesis)

@@ -24,7 +24,7 @@ from crypto.genesis import (
     validate,
 )
 from crypto.interface import PublicKey
-from crypto.quorum import FaultModel, quorum
+from crypto.quorum import FaultModel
 from mechanisms.registry import Kind, MechanismError, load, names, options
 from node.config import ConfigError, NodeConfig
 from node.home import Home, config_from, write_files
@@ -131,7 +131,7 @@ def write(directory: Path, planned: Plan, base_port: int) -> Manifest:
         base_port=base_port,
         settings=planned.values,
         engine=planned.engine,
-        quorum=quorum(len(nodes), FaultModel.BYZANTINE),
+        quorum=genesis.quorum,
         nodes=tuple(nodes),
         clients=clients,
     )
@@ -159,7 +159,10 @@ def title(genesis_file: Path, engine: str) -> str:
     """One line about a network: `assay-7f3c  4 validators · pbft · ed25519 · …`."""
     genesis = from_json(genesis_file.read_bytes())
     schemes = dict.fromkeys((genesis.validator_signature.name, genesis.client_signature.name))
-    parts = [genesis.consensus.name, *schemes, genesis.channel.name, engine]
+    protocol = genesis.consensus.name
+    if genesis.fault_model is not FaultModel.BYZANTINE:
+        protocol += f" (faults borne: {genesis.fault_model})"
+    parts = [protocol, *schemes, genesis.channel.name, engine]
     return f"{genesis.chain}  {len(genesis.validators)} validators · {' · '.join(parts)}"
 
 
@@ -202,9 +205,10 @@ def _agreed(chosen: Settings) -> Genesis:
     given: dict[str, object] = {
         name: {"name": value} for name, value in chosen.genesis.items() if name in KINDS
     }
-    if chosen.consensus:
-        name = chosen.genesis.get("consensus", DEFAULTS.consensus.name)
-        given["consensus"] = {"name": name, "options": chosen.consensus}
+    name = str(chosen.genesis.get("consensus", DEFAULTS.consensus.name))
+    lab = chosen.genesis.get("lab") is True
+    given["consensus"] = {"name": name, "options": chosen.consensus}
+    given["fault_model"] = load(Kind.CONSENSUS, name, lab=lab).claims.fault_model
     if APPLICATIONS in chosen.genesis:
         listed = str(chosen.genesis[APPLICATIONS]).split(",")
         given[APPLICATIONS] = [{"name": name} for name in listed]

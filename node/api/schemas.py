@@ -382,9 +382,12 @@ class Proof(Model):
 class Validators(Model):
     quorum: Count
     """So many attestations make a certificate."""
+    fault_model: str
+    """Which faults of validators the network bears."""
     validators: list[Validator]
     example: ClassVar[dict[str, Any]] = {
         "quorum": 3,
+        "fault_model": "byzantine",
         "validators": [{"name": "v1", "index": 0, "public_key": _KEY, "channel_key": "e1" * 32}],
     }
 

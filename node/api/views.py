@@ -5,7 +5,6 @@ from crypto.encoding import Malformed
 from crypto.genesis import Genesis
 from crypto.header import Header
 from crypto.interface import Digest
-from crypto.quorum import FaultModel, quorum
 from crypto.transaction import Receipt, signed_transactions
 from node.service import BlockView, NodeService, Outcome
 
@@ -131,7 +130,8 @@ def status_fields(service: NodeService) -> dict[str, object]:
 
 def validators_fields(genesis: Genesis) -> dict[str, object]:
     return {
-        "quorum": quorum(len(genesis.validators), FaultModel.BYZANTINE),
+        "quorum": genesis.quorum,
+        "fault_model": genesis.fault_model,
         "validators": [
             {
                 "name": validator.name,

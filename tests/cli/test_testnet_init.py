@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ def test_init_takes_settings_and_ports(assay: Assay, tmp_path: Path) -> None:
     shown = assay("node", "show", "--home", tmp_path / "net" / "v1", "--json")
     assert shown.json["api"] == "http://0.0.0.0:9001"
     assert shown.json["mechanisms"]["hash"] == "blake3"
+
+
+def test_the_genesis_names_the_faults_that_the_protocol_bears(assay: Assay, tmp_path: Path) -> None:
+    for protocol, model in [("qbft", "byzantine"), ("solo", "none")]:
+        folder = tmp_path / protocol
+        words = ["--hosts", "a,b,c", "--set", f"consensus={protocol}"]
+        made = assay("testnet", "init", "--dir", folder, *words)
+        assert made.code == 0
+        assert json.loads((folder / "genesis.json").read_text())["fault_model"] == model
 
 
 def test_init_refuses_hosts_that_cannot_be(assay: Assay, tmp_path: Path) -> None:

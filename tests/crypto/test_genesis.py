@@ -34,6 +34,7 @@ FULL: dict[str, Any] = {
     "clients": ["c1" * 32, "c2" * 32],
     "open_lab": True,
     "consensus": {"name": "pbft", "options": {"view_timeout_ms": 2000, "deep": {"a": [1, "x"]}}},
+    "fault_model": "byzantine",
     "leader": {"name": "sticky", "options": {}},
     "validator_signature": {"name": "ed25519", "options": {}},
     "client_signature": {"name": "ed25519", "options": {}},
@@ -97,6 +98,20 @@ def test_what_is_left_out_is_the_default() -> None:
         assert name in refused(raw_of({key: needed[key] for key in needed if key != name}))
 
 
+@pytest.mark.parametrize(
+    ("model", "members", "quorum"),
+    [("byzantine", 4, 3), ("crash", 4, 3), ("byzantine", 5, 4), ("crash", 5, 3), ("none", 5, 3)],
+)
+def test_so_many_certify_as_the_fault_model_demands(model: str, members: int, quorum: int) -> None:
+    validators = [
+        {"name": f"v{n}", "public_key": f"a{n}" * 32, "channel_key": f"b{n}" * 32}
+        for n in range(1, members + 1)
+    ]
+    genesis = from_json(full(fault_model=model, validators=validators))
+    assert genesis.quorum == quorum
+    assert "fault_model" in refused(full(fault_model="benign"))
+
+
 # --- The digest. -----------------------------------------------------------------------------
 
 
@@ -137,6 +152,8 @@ def with_change(value: Any, path: tuple[Any, ...]) -> Any:
         return not value
     if isinstance(value, int):
         return value + 1
+    if value == "byzantine":
+        return "crash"
     return "d" + value[1:-1] + "e"
 
 

@@ -7,10 +7,12 @@ import sys
 import zlib
 from pathlib import Path
 
+import msgspec
 import plyvel
 import pytest
 
-from crypto.genesis import from_json
+from crypto.genesis import from_json, to_json
+from crypto.quorum import FaultModel
 from node.home import Home
 from testnet.network import Testnet
 from testnet.process import ROOT
@@ -213,6 +215,15 @@ def test_a_damaged_genesis_file_is_refused(home: Home) -> None:
     assert from_json(raw)
     home.genesis.write_bytes(raw[: len(raw) // 2])
     refused(home.path, str(home.genesis), "not a genesis file")
+
+
+def test_a_genesis_that_promises_other_faults_than_its_protocol_bears_is_refused(
+    home: Home,
+) -> None:
+    genesis = from_json(home.genesis.read_bytes())
+    changed = msgspec.structs.replace(genesis, fault_model=FaultModel.CRASH)
+    home.genesis.write_bytes(to_json(changed))
+    refused(home.path, "fault_model is crash, but pbft bears byzantine faults")
 
 
 def test_a_home_that_is_not_there_is_refused(tmp_path: Path) -> None:

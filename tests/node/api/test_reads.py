@@ -177,6 +177,7 @@ def test_the_validators_are_listed_with_their_quorum(client: httpx.Client) -> No
     body = client.get("/v1/validators").json()
     schemas.Validators.model_validate(body)
     assert body["quorum"] == 3
+    assert body["fault_model"] == "byzantine"
     assert [entry["name"] for entry in body["validators"]] == ["v1", "v2", "v3", "v4"]
 
 
