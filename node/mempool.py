@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from crypto.interface import Digest, PublicKey
+from crypto.interface import Digest, NodeId, PublicKey
 from node.service import Refusal
 from node.validity import Entry
 
@@ -41,7 +41,8 @@ class Waiting(msgspec.Struct, gc=False):
 
     entry: Entry
     arrived_ms: float
-    forwarded: bool = False
+    forwarded: NodeId | None = None
+    """To whom, last. Empty: to all."""
 
 
 class Mempool:
@@ -158,20 +159,23 @@ class Mempool:
         self.remove(expired, now_ms)
         return len(expired)
 
-    def unforwarded(self, age_ms: float, count_max: int, now_ms: float) -> list[Entry]:
-        """Up to so many that have waited for `age_ms` and may be unknown to the leader.
+    def unforwarded(
+        self, leader: NodeId | None, age_ms: float, count_max: int, now_ms: float
+    ) -> list[Entry]:
+        """Up to so many that have waited for `age_ms` and may be unknown to `leader`.
 
         Those are: the ones that arrivals later by `age_ms` were preferred to, and all if nothing
-        was decided for so long. Each is given out once.
+        was decided for so long. Each is given out once for each leader in turn; None: for all.
         """
+        to = leader or NodeId("")
         entries: list[Entry] = []
         stalled = now_ms - self._decided_ms >= age_ms
         before_ms = (now_ms if stalled else self._newest_decided_ms) - age_ms
         for waiting in self._by_id.values():
             if len(entries) == count_max or waiting.arrived_ms > before_ms:
                 break
-            if not waiting.forwarded:
-                waiting.forwarded = True
+            if waiting.forwarded != to:
+                waiting.forwarded = to
                 entries.append(waiting.entry)
         return entries
 

@@ -544,8 +544,10 @@ class Node(Generic[M]):
     def _forward(self, now: float) -> None:
         assert self.host is not None
         leader = self.host.progress().leader
-        late = self.mempool.unforwarded(self._pace.forward_ms, GOSSIP_TRANSACTIONS_MAX, now)
-        for part in _parts([entry.raw for entry in late]) if leader != self.me else ():
+        if leader == self.me:
+            return
+        late = self.mempool.unforwarded(leader, self._pace.forward_ms, GOSSIP_TRANSACTIONS_MAX, now)
+        for part in _parts([entry.raw for entry in late]):
             frame = encode(Transactions(tuple(part)))
             if leader is None:
                 self._to_validators(frame)

@@ -89,14 +89,16 @@ class Proposals:
         self.wake()
 
     def wake(self) -> None:
-        """The mempool grew, or a height was decided: maybe a payload can be built now."""
-        while self._tickets:
-            ticket, since = next(iter(self._tickets.items()))
-            prepared = self._build(ticket, since)
-            if prepared is None:
-                return
-            del self._tickets[ticket]
-            self._answer(ticket, prepared)
+        """The mempool grew, or a height was decided: maybe a payload can be built now.
+
+        The latest question first: older ones may be left from views that are over.
+        """
+        for ticket, since in reversed(list(self._tickets.items())):
+            # Why: the protocol may ask for other things when it gets an answer.
+            prepared = self._build(ticket, since) if ticket in self._tickets else None
+            if prepared is not None:
+                del self._tickets[ticket]
+                self._answer(ticket, prepared)
 
     def _answer(self, ticket: Ticket, prepared: Prepared | None) -> None:
         if prepared is not None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from crypto.interface import Digest, PublicKey
+from crypto.interface import Digest, NodeId, PublicKey
 from crypto.transaction import Transaction
 from node.mempool import Mempool, MempoolLimits
 from node.service import Refusal
@@ -12,6 +12,7 @@ from node.validity import Entry
 
 ALICE = PublicKey(b"a" * 32)
 BOB = PublicKey(b"b" * 32)
+LEADER = NodeId("v1")
 
 
 def entry(sender: PublicKey, nonce: int, *, expiry: int = 1000, size: int = 100) -> Entry:
@@ -120,9 +121,12 @@ def test_nothing_is_overdue_while_nothing_that_came_later_was_decided() -> None:
 
 def test_a_late_transaction_is_given_out_for_forwarding_once() -> None:
     mempool = filled(entry(ALICE, 1), entry(ALICE, 2))
-    assert mempool.unforwarded(500, 10, 400.0) == []
-    assert len(mempool.unforwarded(500, 10, 600.0)) == 2
-    assert mempool.unforwarded(500, 10, 700.0) == []
+    assert mempool.unforwarded(LEADER, 500, 10, 400.0) == []
+    assert len(mempool.unforwarded(LEADER, 500, 10, 600.0)) == 2
+    assert mempool.unforwarded(LEADER, 500, 10, 700.0) == []
+    assert len(mempool.unforwarded(NodeId("v2"), 500, 10, 700.0)) == 2, "it may not have them"
+    assert len(mempool.unforwarded(None, 500, 10, 700.0)) == 2, "nobody leads: to all"
+    assert mempool.unforwarded(None, 500, 10, 800.0) == []
 
 
 def test_what_waits_its_turn_behind_earlier_arrivals_is_not_forwarded() -> None:
@@ -131,10 +135,12 @@ def test_what_waits_its_turn_behind_earlier_arrivals_is_not_forwarded() -> None:
     for number, arrived in ((2, 600.0), (3, 900.0)):
         mempool.add(entry(BOB, number), arrived)
     mempool.remove([entry(BOB, 1).id], 1_000.0)
-    assert mempool.unforwarded(500, 10, 1_200.0) == [], "what came no later was decided"
+    assert mempool.unforwarded(LEADER, 500, 10, 1_200.0) == [], "what came no later was decided"
     mempool.remove([entry(BOB, 3).id], 1_400.0)
-    assert mempool.unforwarded(500, 10, 1_500.0) == [entry(ALICE, 1)], "what came later was"
-    assert mempool.unforwarded(500, 10, 2_500.0) == [entry(BOB, 2)], "nothing was decided since"
+    assert mempool.unforwarded(LEADER, 500, 10, 1_500.0) == [entry(ALICE, 1)], "what came later was"
+    assert mempool.unforwarded(LEADER, 500, 10, 2_500.0) == [entry(BOB, 2)], (
+        "nothing was decided since"
+    )
 
 
 @pytest.mark.parametrize("count", [1, 60, 100, 1000, 50_001])

@@ -170,3 +170,27 @@ def test_a_node_whose_disk_hangs_still_says_how_it_is(make_cluster: Make) -> Non
     assert len(status.peers) == 3
     assert b"assay_height" in assembled.metrics.render()
     assert len(cluster.acknowledged) == 5, "the others go on"
+
+
+@pytest.mark.parametrize("up_ms", [2, 4, 6, 8])
+def test_what_was_proposed_in_vain_is_proposed_again_in_a_later_view(
+    make_cluster: Make, up_ms: int
+) -> None:
+    """The old primaries had asked for a payload of the height behind it, and waited for that.
+
+    Found by a test on real processes. `up_ms`: so long the third validator is there, enough for a
+    new view, too short for a decision.
+    """
+    cluster = started(make_cluster, seed=up_ms)
+    cluster.crash("v3")
+    cluster.crash("v4")
+    cluster.submit(1, "v1")
+    cluster.run(3_000)
+    cluster.start("v3")
+    cluster.run(up_ms)
+    cluster.crash("v3")
+    cluster.run(3_000)
+    assert not cluster.acknowledged
+    cluster.start("v3")
+    assert cluster.run(15_000, lambda: len(cluster.acknowledged) == 1)
+    cluster.check()
