@@ -136,6 +136,11 @@ class Payloads:
         prepared = (self._prepared.get(digest) for digest in digests)
         return {entry.id for item in prepared if item is not None for entry in item.entries}
 
+    def count(self, digests: Sequence[Digest]) -> int:
+        """How many transactions are in these payloads."""
+        prepared = (self._prepared.get(digest) for digest in digests)
+        return sum(len(item.entries) for item in prepared if item is not None)
+
     def _remove(self, digest: Digest) -> None:
         self._bytes -= len(self._prepared.pop(digest).raw)
         del self._heights[digest]

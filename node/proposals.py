@@ -113,14 +113,12 @@ class Proposals:
             return None
         if ticket.height > self._executed + 1:
             waited_ms = (asyncio.get_running_loop().time() - since) * 1000
-            in_flight = self._payloads.ids(ticket.parents)
-            full = waiting - len(in_flight) >= self._genesis.limits.block_transactions_max
+            fresh = waiting - self._payloads.count(ticket.parents)
+            full = fresh >= self._genesis.limits.block_transactions_max
             if not full and waited_ms < self._batch_delay_ms:
                 self._wake_in(self._batch_delay_ms - waited_ms)
                 return None
-        else:
-            in_flight = set()
-        return self._take(ticket, in_flight)
+        return self._take(ticket, self._payloads.ids(ticket.parents))
 
     def _take(self, ticket: Ticket, in_flight: set[Digest]) -> Prepared | None:
         """What waits and is not in flight; for height 1 an empty payload, at once."""

@@ -49,10 +49,11 @@ from p2p.interface import ChannelKey, Channels, Network, Role
 from p2p.limits import Limits
 from p2p.membership import StaticMembership
 from p2p.transports.tcp import Address, Place, Remote
+from storage.absences import Absences
 from storage.interface import Commitment, Store
 from storage.journal import Journal
-from storage.ledger import Ledger
-from storage.state import State
+from storage.ledger import TRANSACTIONS, Ledger
+from storage.state import STATE, State
 
 STRANGER = "bad_ciphertext"
 """How a handshake with a peer of another genesis, or with other keys, ends."""
@@ -128,7 +129,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
         )
 
     # Storage, and what executes on it.
-    store = around.store(home, config, genesis)
+    store = Absences(around.store(home, config, genesis), (TRANSACTIONS, STATE))
     metrics = Metrics()
     ledger = Ledger.open(
         store,

@@ -70,6 +70,10 @@ _metas: Codec[_Meta] = Codec(_Meta, bytes_max=1024 * 1024)
 _receipts: Codec[_Receipts] = Codec(_Receipts, bytes_max=_RECEIPTS_BYTES_MAX)
 
 _META = b"meta"
+
+TRANSACTIONS = b"i/"
+"""Where the transactions' places are in the store's keys."""
+
 _FORMAT_BYTES = 4
 
 
@@ -187,7 +191,7 @@ class Ledger:
 
     def find_many(self, ids: Sequence[Digest]) -> list[tuple[int, int] | None]:
         """The same for many at once; safe from any thread."""
-        return [_place(raw) for raw in self._store.get_many([b"i/" + item for item in ids])]
+        return [_place(raw) for raw in self._store.get_many([TRANSACTIONS + item for item in ids])]
 
     def root_after(self, leaves: Sequence[Digest]) -> Digest:
         """The ledger root with `leaves` appended; `append` then takes the same leaves."""
@@ -221,7 +225,7 @@ class Ledger:
         place = header.height.to_bytes(8, "big")
         for position, (identity, first) in enumerate(zip(ids, new, strict=True)):
             if first:
-                batch[b"i/" + identity] = with_checksum(place + position.to_bytes(4, "big"))
+                batch[TRANSACTIONS + identity] = with_checksum(place + position.to_bytes(4, "big"))
         batch |= self._tiles.extend(completed)
         batch |= self._unsynced
         self._frontier, self._grown = frontier, None
