@@ -100,7 +100,7 @@ PLANTED = {
     "signers of a certificate need not be distinct": Bug(
         lambda: replaced(Rules, _check_authors=_any_author), "random", 0
     ),
-    "a vote counts for what it is not": Bug(_prepares_as_commits, "random", 0),
+    "a vote counts for what it is not": Bug(_prepares_as_commits, "random", 85),
     "a timer that fired is never set again": Bug(_timer_stays, "random", 1),
     "a replica commits in a view that it left": Bug(_commits_in_a_left_view, "random", 0),
 }

@@ -91,7 +91,7 @@ PLANTED = {
     "a lock is not checked": Bug(_without_the_lock, "random", 0),
     "a proof of a view change is not checked": Bug(_proposal_without_proof, "random", 0),
     "signers of a certificate need not be distinct": Bug(
-        lambda: replaced(Rules, _check_authors=_any_author), "random", 0
+        lambda: replaced(Rules, _check_authors=_any_author), "byzzfuzz", 71
     ),
     "a vote counts for what it is not": Bug(_prepares_as_commits, "random", 1),
     "a timer that fired is never set again": Bug(
