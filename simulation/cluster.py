@@ -217,6 +217,8 @@ class Cluster:
         self.cut: set[frozenset[str]] = set()
         self.passes: Callable[[Node, Node], bool] = lambda *_: True
         self.drop: Callable[[NodeId, NodeId, Message], bool] = lambda *_: False
+        self.isolate: dict[int, int] = {}
+        """Who executes this height first is cut off, for so many milliseconds."""
         self.loss = self.repeats = 0.0
         self.delay_ms = (1, 5)
         self.hooks: dict[NodeId, Hook] = {}
@@ -558,6 +560,8 @@ class Cluster:
         height = node.height + 1
         self._note(node.key, "execute", f"h{height} {_names(payloads)}")
         if node.name not in self.faulty:
+            if height not in self.chain and height in self.isolate:
+                self._isolate(node, self.isolate[height])
             agreed = self.chain.setdefault(height, payloads)
             if agreed != payloads:
                 raise Diverged(
@@ -574,6 +578,19 @@ class Cluster:
                 node.done_with.add(transaction)
                 arrived = node.mempool.pop(transaction, -1)
                 node.newest_ms = max(node.newest_ms, arrived)
+
+    def _isolate(self, node: Node, for_ms: int) -> None:
+        links = {frozenset({node.key, other}) for other in self.nodes if other != node.key}
+        new = links - self.cut
+        self.cut |= new
+        self._note(node.key, "isolated", f"for {for_ms} ms")
+
+        def back() -> None:
+            self.cut -= new
+            for link in sorted(sorted(link) for link in new):
+                self._connect(*(self[name] for name in link))
+
+        self.at(for_ms, back)
 
     def _sync(self, node: Node) -> None:
         """Duty 8: blocks that a quorum executed, from a peer that has them."""

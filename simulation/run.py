@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
+from typing import get_args
 
 from consensus.interface import Committee, Height, Leader
 from consensus.interface import View as ViewNumber
 from crypto.interface import NodeId
 from simulation.byzantine._altering import altered
+from simulation.byzantine._rewriting import Values, signed_by
+from simulation.byzantine.fabricate import fabricated
+from simulation.byzantine.mislabel import mislabelled
 from simulation.cluster import (
     Behaviour,
     Broken,
@@ -22,6 +26,7 @@ from simulation.cluster import (
     Delivery,
     Diverged,
     Framed,
+    Message,
     Node,
     Observer,
 )
@@ -32,6 +37,7 @@ from simulation.scenario import (
     Crash,
     Faulty,
     Heal,
+    Isolate,
     Partition,
     Pause,
     Restart,
@@ -140,6 +146,7 @@ def _play(cluster: Cluster, scenario: Scenario) -> None:
         cluster.run(max(0, event.at_ms - cluster.now))
         _happen(cluster, event)
     cluster.run(max(0, scenario.calm_ms - cluster.now))
+    cluster.isolate.clear()
     cluster.loss = cluster.repeats = 0.0
     cluster.delay_ms = (1, 5)
     for key, node in cluster.nodes.items():
@@ -188,6 +195,8 @@ def _happen(cluster: Cluster, event: AnyEvent) -> None:
             cluster.partition(*groups)
         case Heal():
             cluster.heal()
+        case Isolate(height=height, for_ms=for_ms):
+            cluster.isolate[height] = for_ms
         case Conditions(loss=loss, repeats=repeats, delay_ms=delay_ms):
             cluster.loss, cluster.repeats, cluster.delay_ms = loss, repeats, delay_ms
 
@@ -213,18 +222,35 @@ def _behaviour(cluster: Cluster, faulty: Faulty) -> Behaviour:
 
 
 def _in_round(fault: RoundFault, scenario: Scenario) -> Behaviour:
+    values = Values()
+
+    def corrupted(cluster: Cluster, node: Node, message: Message) -> Message:
+        match cluster.random.randrange(3):
+            case 0:
+                return altered(cluster, message)
+            case 1:
+                return mislabelled(cluster, message, values)
+            case _:
+                return fabricated(cluster, node, message, values)
+
     def behave(cluster: Cluster, node: Node, deliveries: list[Delivery]) -> list[Delivery]:
         if not fault.corrupt and cluster.now >= scenario.calm_ms:
             return deliveries
         kept = []
         for signed, to, late_ms in deliveries:
+            if fault.corrupt:
+                values.note(signed.message)
             slot = signed.message.slot()
             view = slot.view if slot is not None else node.view
-            if view != fault.view or to not in fault.receivers:
+            kinds = get_args(cluster.protocol.module.Message)
+            other = fault.kind is not None and not isinstance(
+                signed.message, kinds[fault.kind % len(kinds)]
+            )
+            if other or view != fault.view or to not in fault.receivers:
                 kept.append((signed, to, late_ms))
             elif fault.corrupt and signed.author == node.name:
-                lie = altered(cluster, signed.message)
-                kept.append((cluster.sign(node.name, lie), to, late_ms))
+                lie = signed_by(cluster, node, corrupted(cluster, node, signed.message))
+                kept.append((lie or signed, to, late_ms))
         return kept
 
     return behave

@@ -84,8 +84,15 @@ class Conditions(Event, frozen=True, kw_only=True, tag="conditions"):
     delay_ms: tuple[Ms, Ms] = (1, 5)
 
 
+class Isolate(Event, frozen=True, kw_only=True, tag="isolate"):
+    """From now on, the first member that executes this height is cut off for a while."""
+
+    height: Annotated[int, Meta(ge=1)]
+    for_ms: Ms
+
+
 AnyEvent: TypeAlias = (
-    Submit | Crash | Start | Restart | Pause | Resume | Partition | Heal | Conditions
+    Submit | Crash | Start | Restart | Pause | Resume | Partition | Heal | Conditions | Isolate
 )
 
 
@@ -109,6 +116,8 @@ class RoundFault(_Strict, frozen=True, kw_only=True):
     receivers: Names
     corrupt: bool = False
     """Changed instead of dropped; the sender is Byzantine then."""
+    kind: Annotated[int, Meta(ge=0, le=64)] | None = None
+    """Only messages of this type: its number among those of the protocol, counted in a circle."""
 
 
 class View(_Strict, frozen=True, kw_only=True):

@@ -557,7 +557,12 @@ class _Pbft:
         view = signed.message.view
         if view < self._view or (view == self._view and not self._changing):
             known = self._new_view
-            if known is not None and known.message.view == view and known.message != signed.message:
+            # Why the author: what somebody else signed is no evidence against the primary.
+            if (
+                known is not None
+                and (known.author, known.message.view) == (signed.author, view)
+                and known.message != signed.message
+            ):
                 slot = signed.message.slot()
                 assert slot is not None
                 self._accuse(slot, _wide(known), _wide(signed))

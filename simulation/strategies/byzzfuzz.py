@@ -15,6 +15,8 @@ SUMMARY = "a few lost and changed messages, bound to views"
 VIEWS = 4
 LOST_MAX = 4
 CHANGED_MAX = 4
+KINDS = 8
+"""About as many types of messages as a protocol has."""
 
 
 def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
@@ -44,7 +46,10 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
 
 
 def _fault(rng: random.Random, sender: str, members: list[str], *, corrupt: bool) -> RoundFault:
-    receivers = rng.sample(members, rng.randint(1, len(members) - 1))
     return RoundFault(
-        view=rng.randrange(VIEWS), sender=sender, receivers=tuple(receivers), corrupt=corrupt
+        view=rng.randrange(VIEWS),
+        sender=sender,
+        receivers=tuple(rng.sample(members, rng.randint(1, len(members) - 1))),
+        corrupt=corrupt,
+        kind=rng.choice([None, rng.randrange(KINDS)]),
     )

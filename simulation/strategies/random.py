@@ -8,10 +8,12 @@ from simulation.scenario import (
     Crash,
     Faulty,
     Heal,
+    Isolate,
     Partition,
     Pause,
     Restart,
     Resume,
+    RoundFault,
     Scenario,
     Start,
     Submit,
@@ -20,9 +22,16 @@ from simulation.scenario import (
 SUMMARY = "mixed network faults, crashes and Byzantine members, drawn from the seed"
 
 STEPS = 25
+VIEWS = 3
+"""In so many views messages of one type are lost."""
+HEIGHTS = 8
+"""At one of the first so many, who decides first may be cut off."""
+KINDS = 8
+"""About as many types of messages as a protocol has."""
 BEHAVIOURS = (
     "equivocate", "silent", "slow", "selective", "withhold", "invalid", "stale", "forge",
-    "amnesia", "censor", "lie_view_change",
+    "amnesia", "censor", "lie_view_change", "fabricate", "mislabel", "backdate", "confuse",
+    "two_faced",
 )  # fmt: skip
 SHORT: dict[str, dict[str, int]] = {
     "pbft": {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400},
@@ -54,9 +63,22 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
             delay_ms=rng.choice([(1, 2), (1, 20), (1, 200)]),
         )
     ]
+    events += [
+        Isolate(at_ms=0, height=rng.randint(1, HEIGHTS), for_ms=rng.choice([1_000, 5_000, 20_000]))
+        for _ in range(rng.choice([0, 1, 3]))
+    ]
     for _ in range(STEPS):
         events.append(_event(rng, members, at_ms))
         at_ms += rng.choice([3, 30, 300, 1_500])
+    lost = [
+        RoundFault(
+            view=rng.randrange(VIEWS),
+            sender=rng.choice(members),
+            receivers=tuple(rng.sample(members, rng.randint(1, nodes))),
+            kind=rng.randrange(KINDS),
+        )
+        for _ in range(rng.choice([0, 0, 4, 8]))
+    ]
     return Scenario(
         name=f"random {seed}",
         protocol=protocol,
@@ -64,6 +86,7 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
         seed=seed,
         options=SHORT.get(protocol, {}),
         byzantine=tuple(faulty),
+        round_faults=tuple(lost),
         events=tuple(events),
         calm_ms=at_ms,
     )

@@ -3,7 +3,8 @@
 Source: Bano, Sonnino, Chursin, Perelman, Li, Ching, Malkhi, "Twins: BFT Systems Made Robust",
 OPODIS 2021. With 4 members, one twin and 4 views there are 15 splits of the five replicas in two
 for each view, so 15**4 = 50,625 scenarios with the twinned member leading every view. Seeds below
-that number are these, in order; with later ones the leaders are drawn too.
+that number are these, in order; with later ones the leaders are drawn too, and so is
+the number of views.
 """
 
 import random
@@ -15,6 +16,8 @@ from simulation.strategies.random import SHORT
 SUMMARY = "a member that is there twice, with every split of the network in each view"
 
 VIEWS = 4
+VIEWS_MAX = 12
+"""Of a drawn scenario: protocols on a chain need several views for one decision."""
 
 
 def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
@@ -27,7 +30,7 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
     rng = random.Random(f"twins {protocol} {nodes} {byzantine} {seed}")  # noqa: S311 - repeatable
     views = []
     rest = seed
-    for _ in range(VIEWS):
+    for _ in range(VIEWS if seed < systematic else rng.randint(VIEWS, VIEWS_MAX)):
         if seed < systematic:
             rest, choice = divmod(rest, len(splits))
             leader = members[0]

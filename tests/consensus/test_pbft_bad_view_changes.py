@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consensus.interface import Received
+from consensus.interface import Accuse, Received
 from consensus.protocols._pbft_messages import (
     Checkpoint,
     Message,
+    NewView,
     Prepare,
     Prepared,
     PrePrepare,
@@ -90,3 +91,26 @@ def test_a_view_change_that_proves_nothing_moves_nobody(
 def test_one_that_proves_what_it_says_counts(make_cluster: "type[Cluster]", what: str) -> None:
     cluster = after_f_plus_1(make_cluster, GOOD[what])
     assert cluster["v2"].view == 1
+
+
+@pytest.mark.parametrize(("author", "accused"), [("v1", []), ("v2", ["v2"])])
+def test_a_second_new_view_is_evidence_only_against_its_own_author(
+    make_cluster: "type[Cluster]", author: str, accused: list[str]
+) -> None:
+    """`v2` leads view 1: what `v1` signs for that view frames nobody."""
+    cluster = make_cluster()
+    cluster.reach(1)
+    cluster.crash("v1")
+    cluster.submit()
+    cluster.reach(2, "v3")
+    changes = [ViewChange(1, 0, (), ())] * 3
+    signed = [
+        cluster.sign(NodeId(name), change)
+        for name, change in zip(("v2", "v3", "v4"), changes, strict=True)
+    ]
+    second = cluster.sign(NodeId(author), NewView(1, tuple(signed)))
+    before = len(cluster["v3"].said(Accuse))
+    cluster.step(cluster["v3"], Received(NodeId("v1"), second))
+    found = cluster["v3"].said(Accuse)[before:]
+    assert [accusation.culprit for accusation in found] == accused
+    assert "old new-view" in cluster["v3"].reasons()
