@@ -154,6 +154,7 @@ class _PbftMac:
         self._timeout_ms = options.view_timeout_ms
         self._timers = Timers(self._out_timer)
         self._answers = Answers()
+        self._copied = Answers()
         self._graced = False
         self._excused = 0
 
@@ -610,9 +611,10 @@ class _PbftMac:
 
     def _on_fetch(self, sender: NodeId, message: Fetch) -> None:
         """M21: copies of what came from the authors themselves."""
-        if message.view != self._view or sender == self._me or not self._may_answer(sender):
+        if message.view != self._view or sender == self._me or not self._copied.allow(sender):
             self._ignore(sender, "nothing to copy")
             return
+        self._timers.want(_CALM, self._options.resend_ms, wanted=True)
         if self._changing:
             known = self._changes.of(self._view).items()
             copies = tuple(Copy(author, change) for author, (change, _) in known)
@@ -620,7 +622,8 @@ class _PbftMac:
             copies = () if self._begun is None else self._begun.copies
         for copy in copies:
             if copy.author in message.authors:
-                self._send(copy, sender)
+                own = copy.author == self._me
+                self._send(copy.change if own else copy, sender)
 
     def _on_copy(self, sender: NodeId, message: Copy) -> None:
         if self._offer is None or message.change.view != self._view or sender == message.author:
@@ -691,12 +694,12 @@ class _PbftMac:
                     self._timeout_ms = min(doubled, self._options.view_timeout_ms_max)
                 self._leave(self._view + 1)
             case "resend":
-                self._answers.clear()
+                self._calm()
                 self._send(self._status())
                 if self._offer is not None and self._offer.lacks():
                     self._send(Fetch(self._view, self._offer.lacks()))
             case "calm":
-                self._answers.clear()
+                self._calm()
             case "grace":
                 self._graced = False
 
@@ -741,15 +744,19 @@ class _PbftMac:
         self._timers.want(_CALM, self._options.resend_ms, wanted=True)
         return self._answers.allow(peer)
 
+    def _calm(self) -> None:
+        self._answers.clear()
+        self._copied.clear()
+
     def _on_status(self, peer: NodeId, status: Status) -> None:
         if peer == self._me:
             return
         if not self._may_answer(peer):
             self._ignore(peer, "status too often")
             return
-        if status.view > self._view or (status.view == self._view and self._changing):
-            self._send(self._status(), peer)
         behind = status.view < self._view or (status.view == self._view and status.changing)
+        if status.view > self._view or (self._changing and not behind):
+            self._send(self._status(), peer)
         if behind:
             self._show_view(peer)
         elif status.view == self._view and not self._changing:

@@ -78,7 +78,7 @@ def _claims(cluster: "Cluster", node: "Node", change: ViewChange) -> tuple[Claim
     )
 
 
-def lie(cluster: "Cluster", node: "Node", message: Message) -> Message:
+def lie(cluster: "Cluster", node: "Node", message: Message) -> Message:  # noqa: PLR0911 - a table
     dice = cluster.random.random()
     match message:
         case PrePrepare() | Prepare() | Commit():
