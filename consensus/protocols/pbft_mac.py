@@ -1,7 +1,7 @@
 """PBFT with MACs in place of signatures: nothing that one member says can be shown to another.
 
 Source: Castro and Liskov, "Practical Byzantine Fault Tolerance and Proactive Recovery", ACM TOCS
-20(4), 2002. The rules M1 to M27 are those of docs/specs/pbft_mac.md, with what differs and why.
+20(4), 2002. The rules M1 to M26 are those of docs/specs/pbft_mac.md, with what differs and why.
 
 Orders payload digests: one decision for each height. Promises what `pbft` promises, but needs no
 signature on any of its messages. No offence can be proved. View changes rest on claims about

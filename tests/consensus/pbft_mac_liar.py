@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from consensus.interface import Decide
 from consensus.protocols._pbft_mac_messages import (
+    NULL,
     Ack,
     Checkpoint,
     Claim,
     Commit,
     Copy,
     Message,
+    Named,
     NewView,
     Prepare,
     PrePrepare,
     Result,
     ViewChange,
+    digest,
 )
+from crypto.hashes import sha256
 from crypto.interface import Digest, NodeId
 
 if TYPE_CHECKING:
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 SETTINGS: dict[str, Any] = {"window": 8, "checkpoint_interval": 4, "view_timeout_ms": 400}
 """Small, so that watermarks and checkpoints matter in a short run."""
 
+HASH = sha256.create(sha256.Options())
 BOGUS = Digest(b"\x07" * 32)
 
 
@@ -39,7 +45,8 @@ class Ear:
 
     def __init__(self, cluster: "Cluster") -> None:
         self._said: defaultdict[tuple[Any, ...], set[Message]] = defaultdict(set)
-        self._lost = cluster.drop
+        self._cluster = cluster
+        self.lost = cluster.drop
         cluster.drop = self._hear
 
     def _hear(self, sender: NodeId, to: NodeId, message: Message) -> bool:
@@ -52,21 +59,38 @@ class Ear:
                 self._said[sender, type(message), message.view].add(message)
             case _:
                 pass  # An ack promises nothing: of two view-changes both may have been received.
-        return self._lost(sender, to, message)
+        return self.lost(sender, to, message)
 
     def check(self, *liars: str) -> None:
-        """Nobody else said two things for one."""
+        """Nobody else said two things for one, or voted against a decision of a lower view."""
         twice = {
             about: bodies
             for about, bodies in self._said.items()
             if len(bodies) > 1 and about[0] not in liars
         }
         assert not twice, f"two things said: {twice}"
+        decisions = {
+            (decision.height, decision.view, *(decision.payloads or (NULL,)))
+            for node in self._cluster.nodes.values()
+            if node.name not in liars
+            for decision in node.said(Decide)
+        }
+        against = [
+            (about, height, view)
+            for height, view, payload in decisions
+            for about, bodies in self._said.items()
+            if about[0] not in liars
+            and about[1] in {Prepare, Commit}
+            and about[2] > view
+            and about[3] == height
+            and any(vote.payload != payload for vote in bodies)  # type: ignore[union-attr]  # votes
+        ]
+        assert not against, f"votes against a decision: {against}"
 
 
 def another_payload(cluster: "Cluster", node: "Node") -> Digest:
     """A payload that the others can fetch: only agreement can keep it out."""
-    return Digest(cluster.random.choice([*node.kept, *list(cluster.payloads)[-3:]]))
+    return Digest(cluster.random.choice([BOGUS, *node.kept, *list(cluster.payloads)[-3:]]))
 
 
 def _claims(cluster: "Cluster", node: "Node", change: ViewChange) -> tuple[Claim, ...]:
@@ -108,6 +132,21 @@ def lie(cluster: "Cluster", node: "Node", message: Message) -> Message:  # noqa:
             return message
 
 
+def nothing(view: int) -> ViewChange:
+    """What a member says that has prepared nothing."""
+    return ViewChange(view, 0, (Result(0, NULL),), (), ())
+
+
+def forge(message: NewView) -> "Iterator[Message]":
+    """A new view in which all others say that they hold nothing, and their words to go with it."""
+    change = nothing(message.view)
+    name = digest(HASH, change)
+    named = tuple(Named(item.author, name) for item in message.changes)
+    yield NewView(message.view, named, Result(0, NULL), ())
+    for item in named:
+        yield Copy(item.author, change)
+
+
 def liar(cluster: "Cluster") -> Callable[..., object]:
     """Says one thing to some, another to others, and nothing to the rest."""
 
@@ -117,6 +156,9 @@ def liar(cluster: "Cluster") -> Callable[..., object]:
             dice = cluster.random.random()
             if dice < 0.5:
                 yield true, name
+            elif isinstance(message, NewView):
+                yield from ((cluster.sign(node.name, x), name) for x in forge(message))
+                continue
             if 0.4 < dice < 0.8:
                 yield cluster.sign(node.name, lie(cluster, node, message)), name
 
