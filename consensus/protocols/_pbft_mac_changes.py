@@ -79,6 +79,8 @@ class Offer:
     hashing: Hash
     primary: NodeId
     new_view: NewView
+    refused: bool = False
+    """It was complete, and wrong: it is not looked at again."""
     _bodies: dict[NodeId, ViewChange] = field(default_factory=dict)
     """With the digest that the new-view names, from whomever."""
     _voices: dict[NodeId, set[NodeId]] = field(default_factory=dict)

@@ -139,6 +139,8 @@ class _PbftMac:
         self._changes = Changes(setup.committee, setup.hash)
         self._change: ViewChange | None = None
         self._offer: Offer | None = None
+        self._weighed: tuple[Digest, ...] = ()
+        """The view-changes in S for which there was no choice."""
         self._begun: log.Begun | None = None
         self._base = 0
         self._assignments: dict[int, Digest] = {}
@@ -495,6 +497,7 @@ class _PbftMac:
     def _clear(self, view: int, *, changing: bool) -> None:
         self._view, self._changing = view, changing
         self._requested = self._offer = None
+        self._weighed = ()
         self._proposed = self._base = 0
         self._assignments = {}
         for entry in self._entries.values():
@@ -554,8 +557,10 @@ class _PbftMac:
     def _make_new_view(self) -> None:
         """M19: one choice for each view, remembered before it is said."""
         certified = self._changes.certified(self._me, self._view)
-        if len(certified) < self._committee.quorum:
+        names = tuple(name for _, name in certified.values())
+        if len(certified) < self._committee.quorum or names == self._weighed:
             return
+        self._weighed = names
         choice = choose([change for change, _ in certified.values()], self._committee)
         if choice is None:
             return
@@ -628,22 +633,24 @@ class _PbftMac:
 
     def _try_to_enter(self, sender: NodeId) -> None:
         """M22: everybody computes the choice."""
-        if self._offer is None or not self._changing or self._offer.lacks():
+        offer = self._offer
+        if offer is None or offer.refused or not self._changing or offer.lacks():
             return
-        message = self._offer.new_view
+        message = offer.new_view
+        offer.refused = True  # Until it is found right.
         try:
-            for change in self._offer.changes():
+            for change in offer.changes():
                 if change.view != message.view:
                     raise Invalid("view-change of another view")
                 check_view_change(change, self._options.checkpoint_interval)
         except Invalid as error:
             self._ignore(sender, f"new-view: {error.reason}")
             return
-        choice = choose(self._offer.changes(), self._committee)
+        choice = choose(offer.changes(), self._committee)
         if choice is None or (choice.base, choice.payloads) != (message.base, message.payloads):
             self._ignore(sender, "new-view: another choice")
             return
-        self._enter(log.Begun(message, self._offer.copies()))
+        self._enter(log.Begun(message, offer.copies()))
 
     def _enter(self, begun: log.Begun) -> None:
         message = begun.new_view
