@@ -47,6 +47,7 @@ from consensus.interface import (
     View,
 )
 from consensus.protocols import _pbft_log as log
+from consensus.protocols._pbft_common import check_limits, committed_by, forget_votes
 from consensus.protocols._pbft_messages import (
     NULL,
     Checkpoint,
@@ -104,14 +105,7 @@ class Options:
     """How often a replica that waits tells the others what it has."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.view_timeout_ms <= self.view_timeout_ms_max:
-            raise ValueError("view_timeout_ms must be from 1 to view_timeout_ms_max")
-        if not 1 <= self.checkpoint_interval <= self.window // 2 <= 256:
-            raise ValueError("checkpoint_interval must be from 1 to half of window (at most 512)")
-        if not 1 <= self.pipeline <= self.window:
-            raise ValueError("pipeline must be from 1 to window")
-        if self.resend_ms < 1:
-            raise ValueError("resend_ms must be at least 1")
+        check_limits(self)
 
 
 def create(setup: Setup, options: Options) -> ConsensusProtocol[Message]:
@@ -653,15 +647,9 @@ class _Pbft:
         if self._changing:
             return 0
         known = max(self._executed, self._excused)
-        committed = [
-            slot.height
-            for slot in self._votes.slots()
-            if slot.phase == "commit"
-            and slot.view == self._view
-            and slot.height > known
-            and max(self._votes.choices(slot).values()) >= self._committee.one_correct
-        ]
-        return max(committed, default=0)
+        return committed_by(
+            self._votes, self._view, above=known, members=self._committee.one_correct
+        )
 
     def _on_overdue(self) -> None:
         """P24: the primary passes requests over. Not in a view that has only begun."""
@@ -775,11 +763,7 @@ class _Pbft:
         )
 
     def _forget_votes(self) -> None:
-        """Votes of lower views and of settled heights; checkpoints belong to no view."""
-        stable, view = self._stable.height, self._view
-        self._votes.forget(
-            lambda slot: slot.height <= stable or (slot.phase != "checkpoint" and slot.view < view)
-        )
+        forget_votes(self._votes, stable=self._stable.height, view=self._view)
 
     def _waiting_for(self) -> list[NodeId]:
         members = self._committee.members
