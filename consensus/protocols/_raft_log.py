@@ -5,6 +5,9 @@ while, for members that are a little behind.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta
 
 from consensus.interface import NUMBER_MAX
 from consensus.protocols._raft_messages import NOTHING, Entry, Position
@@ -16,6 +19,8 @@ ENTRIES_KEPT = 16
 
 _TERM = b"term"
 _ENTRY = b"log/"
+_FLOOR = b"floor"
+_DECIDED = b"decided"
 _INDEX_BYTES = 8
 
 Changes = dict[bytes, bytes | None]
@@ -34,6 +39,7 @@ class CurrentTerm(Record, frozen=True):
 
 _terms: Codec[CurrentTerm] = Codec(CurrentTerm, bytes_max=1024)
 _entries: Codec[Entry] = Codec(Entry, bytes_max=1024)
+_numbers: Codec[int] = Codec(Annotated[int, Meta(ge=0, le=NUMBER_MAX)], bytes_max=16)
 
 
 class Log:
@@ -41,6 +47,9 @@ class Log:
 
     def __init__(self, remembered: Mapping[bytes, bytes], executed: int) -> None:
         """Raises `CorruptMemory`."""
+        self.blank = not remembered and executed == 0
+        """Nothing ever happened here."""
+        self.executed = executed
         try:
             self.current = (
                 _terms.decode(remembered[_TERM]) if _TERM in remembered else CurrentTerm(0, "")
@@ -50,27 +59,30 @@ class Log:
                 for key, raw in sorted(remembered.items())
                 if key.startswith(_ENTRY)
             }
+            self._floor = _numbers.decode(remembered[_FLOOR]) if _FLOOR in remembered else 0
+            self.decided = _numbers.decode(remembered[_DECIDED]) if _DECIDED in remembered else 0
+            """Up to here the entries that are here are those that were decided."""
         except Malformed as error:
             raise CorruptMemory(f"Raft cannot read what it remembered: {error}") from None
-        self.executed = executed
 
     @property
     def last(self) -> Position:
         """R5: where this member's log ends, for elections.
 
-        What was executed counts as held; the term stays that of the last entry that was
-        acknowledged, for blocks that came from peers do not say theirs.
+        What was executed counts as held. Blocks that came from peers do not say their term; the
+        highest one that was acknowledged here stands for it, and it is never below the term of
+        anything that a majority, this member among them, acknowledged.
         """
-        if not self._entries:
-            return Position(0, self.executed)
-        index = next(reversed(self._entries))
-        return Position(self._entries[index].term, max(index, self.executed))
+        term, index = self._floor, self.executed
+        if self._entries:
+            end = next(reversed(self._entries))
+            term, index = max(term, self._entries[end].term), max(index, end)
+        return Position(term, index)
 
     @property
     def base(self) -> int:
-        """Below the first entry that is kept."""
+        """Below the first entry that is kept; at least what cannot be continued is not."""
         first = next(iter(self._entries), self.executed + 1)
-        # Why: entries that end below what was executed cannot be continued.
         return first - 1 if self.last.index in self._entries else self.executed
 
     def get(self, index: int) -> Entry | None:
@@ -82,7 +94,7 @@ class Log:
         return Position(0 if entry is None else entry.term, index)
 
     def holds(self, position: Position) -> bool:
-        """Whether exactly this entry is here, and so, by R7, all below it as its leader had it."""
+        """Whether exactly this entry is here, and so, by R8, all below it as its leader had it."""
         entry = self._entries.get(position.index)
         return entry is not None and entry.term == position.term
 
@@ -97,30 +109,49 @@ class Log:
         return [payload for payload in above if payload != NOTHING]
 
     def enter(self, term: int, voted: str) -> Changes:
-        """R2: remembered before anything is said in this term."""
-        assert (term, voted) != (self.current.term, self.current.voted)
+        """R2: remembered before anything is said in this term. One vote in each term."""
         assert self.current.term <= term <= NUMBER_MAX
+        assert term > self.current.term or not self.current.voted
         self.current = CurrentTerm(term, voted)
         return {_TERM: encode(self.current)}
 
-    def put(self, first: int, entries: tuple[Entry, ...], *, continues: bool) -> Changes:
-        """R8: these entries from `first` on; what contradicts them, and all that follows it, goes.
+    def put(self, first: int, entries: tuple[Entry, ...]) -> Changes:
+        """R8: these entries from `first` on; what stood there, and all that follows it, goes.
 
-        Unless it `continues` what is here, what is below goes too: it was executed by then, but
-        possibly not as it stands here (R6).
+        The caller has found that they are not what stood there: an append that comes late and
+        says less takes nothing away.
         """
-        changes: Changes = {}
-        gone = [index for index in self._entries if index >= first]
-        if not continues:
-            gone += [index for index in self._entries if index < first]
-        else:
-            gone += [i for i in self._entries if i < min(first, self.executed + 1 - ENTRIES_KEPT)]
+        old = self.executed + 1 - ENTRIES_KEPT
+        gone = [index for index in self._entries if index >= first or index < old]
         for index in gone:
             del self._entries[index]
-            changes[_key(index)] = None
+        changes: Changes = {_key(index): None for index in gone}
         for index, entry in enumerate(entries, first):
             self._entries[index] = entry
             changes[_key(index)] = encode(entry)
+        return changes
+
+    def decide(self, height: int) -> Changes:
+        """R12: remembered before it is said.
+
+        So that after a restart it is known which entries were decided, and which were overtaken by
+        blocks from peers.
+        """
+        self.decided = height
+        return {_DECIDED: encode(height)}
+
+    def skip(self, height: int) -> Changes:
+        """R12: blocks up to `height` came from peers: what stands there may not be what they are.
+
+        What was executed by way of this log is among it: which is which is not known any more.
+        """
+        self.executed = max(self.executed, height)
+        gone = [index for index in self._entries if index <= height]
+        floor = max((self._entries.pop(index).term for index in gone), default=0)
+        changes: Changes = {_key(index): None for index in gone}
+        if floor > self._floor:
+            self._floor = floor
+            changes[_FLOOR] = encode(floor)
         return changes
 
 

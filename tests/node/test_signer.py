@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consensus.interface import Signed
-from consensus.protocols._pbft_messages import Commit, Message, Prepare, ViewChange
+from consensus.protocols._pbft_messages import Commit, Message, Prepare, Status, ViewChange
 from crypto.certificate import Attestation
 from crypto.hashes import sha256
 from crypto.interface import Digest, NodeId
@@ -133,10 +133,14 @@ def test_a_validator_that_lost_its_journal_abstains_until_it_is_far_enough(make:
     for again in (signer, make()):
         assert again.abstaining
         assert signed(again, Prepare(0, 2, ONE)) is None
+        assert signed(again, Status(0, False, 2, 0)) is None, (
+            "unsigned messages are votes in some protocols"
+        )
         assert attested(again, 2, ONE) is not None, "a block that it has stored is no vote"
     carry_out(again, Forget(100))
     assert not again.abstaining
     assert signed(again, Prepare(0, 101, ONE)) is not None
+    assert signed(again, Status(0, False, 101, 0)) is not None
     assert not again.fresh
 
 
