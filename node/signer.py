@@ -152,7 +152,7 @@ class Signer:
         return self._journal.fresh and not self._slots
 
     def abstain_until(self, height: int) -> None:
-        """Sign nothing for the protocol before `height` is executed here.
+        """Say nothing in the protocol before `height` is executed here.
 
         For a validator whose journal was lost: what it signed then, it no longer knows.
         """
@@ -212,10 +212,13 @@ class Signer:
         self._journal.close()
 
     def _sign(self, message: M, changes: dict[bytes, bytes | None]) -> Signed[M] | None:
+        if self.abstaining:
+            # Why unsigned ones too: some protocols vote with them (Raft, PBFT with MACs).
+            return None
         slot = message.slot()
         if slot is None:
             return Signed(self._me, message, Signature(b""))
-        if self.abstaining or slot.phase == ATTEST:
+        if slot.phase == ATTEST:
             return None
         body = encode(message)
         domain = domains.consensus(self._protocol, slot.phase)

@@ -25,6 +25,7 @@ LONG_FILES = {
     "cli/testnet.py": "one short function for each of a dozen commands, all in one table of help",
     "consensus/protocols/pbft.py": "the protocol in one place; messages and log are beside it",
     "consensus/protocols/pbft_mac.py": "as pbft.py; choice and vouching are beside it too",
+    "consensus/protocols/raft.py": "as pbft.py; log and messages are beside it",
     "consensus/interface.py": "the contract: half of it is the duties, which are read as one page",
     "node/api/schemas.py": "a list of schemas, most of it examples for the OpenAPI page",
     "node/node.py": "the one place where peers, consensus and ledger meet, each in a few lines",

@@ -137,6 +137,8 @@ class _Raft:
         self._failed = 0
         """Elections since something was decided: each doubles the next timeout (R13)."""
         self._probing = False
+        self._rested = False
+        """The election timer begins anew."""
         self._timer: str | None = None
 
     def step(self, event: Input[Message]) -> Sequence[Output[Message]]:
@@ -317,14 +319,17 @@ class _Raft:
             (self._acked.get(name, 0) for name in self._committee.members), reverse=True
         )
         agreed = counts[self._committee.quorum - 1]
-        entry = self._log.get(agreed)
-        # R9: by counting, entries of this term only.
-        if agreed > self._decided and entry and entry.term == self._log.current.term:
+        if agreed > self._decided and self._counts(agreed):
             self._decided = agreed
             for name in self._others:
                 self._tell(name)
         elif sender != self._me and self._next[sender] <= self._log.last.index:
             self._tell(sender)
+
+    def _counts(self, index: int) -> bool:
+        """R9: entries of older terms are not decided by counting who holds them."""
+        entry = self._log.get(index)
+        return entry is not None and entry.term == self._log.current.term
 
     def _on_status(self, sender: NodeId, status: Status) -> None:
         """R10: it lacks what follows `index`."""
@@ -362,7 +367,8 @@ class _Raft:
             elif index > self._matched:
                 self._coming[index] = entry
         self._take()
-        self._out.append(Send(Ack(append.term, self._matched), sender))
+        if append.entries and self._matched >= end:
+            self._out.append(Send(Ack(append.term, self._matched), sender))
         self._decided = max(self._decided, min(append.decided, self._matched))
 
     def _take(self) -> None:
@@ -490,14 +496,14 @@ class _Raft:
     def _rest(self) -> None:
         """We heard of the leader, or moved on: the time begins anew."""
         self._probing = False
-        if self._timer == _ELECTION:
-            self._timer = None
+        self._rested = True
 
     def _set_timer(self) -> None:
         wanted = None
         if self._busy():
             wanted = _HEARTBEAT if self._leads else _ELECTION
-        if wanted == self._timer:
+        again, self._rested = self._rested and wanted == _ELECTION, False
+        if wanted == self._timer and not again:
             return
         if self._timer is not None or wanted is None:
             for name in (_ELECTION, _HEARTBEAT):

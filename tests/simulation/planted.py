@@ -12,9 +12,9 @@ has a mapping `PLANTED: dict[str, Bug]` from a bug in words to how it is planted
 
 `plant` returns a context in which the protocol has the bug; it changes the smallest piece of the
 real code (`replaced`). `strategy` and `seeds` are recorded: so many seeds of that strategy, with
-four members and one of them a liar, are enough. Words that several protocols share are one line of
-the table in docs/simulation.md, whatever stands for them in each. With 0 seeds a bug is not found
-yet, and the table says so.
+four members and one of them a liar, are enough (no liar where only crashes are borne). Words that
+several protocols share are one line of the table in docs/simulation.md, whatever stands for them in
+each. With 0 seeds a bug is not found yet, and the table says so.
 
     python -m tests.simulation.planted                    # the table, of what is recorded
     python -m tests.simulation.planted --search NAME      # measures it anew for one protocol
@@ -37,6 +37,7 @@ from consensus.interface import (
     SetTimer,
     Setup,
 )
+from crypto.quorum import FaultModel
 from mechanisms.registry import Kind, load
 from simulation import cluster
 from simulation.explore import STRATEGIES, Search, scenario_of
@@ -86,7 +87,9 @@ def run_seed(protocol: str, strategy: str, number: int) -> Result:
     seed = number
     if strategy == "twins":
         seed = number * TWINS_STEP if number % 2 else TWINS_DRAWN + number
-    return run(scenario_of(Search(protocol, MEMBERS, LIARS, strategy), seed))
+    claims = load(Kind.CONSENSUS, protocol, lab=False).claims
+    liars = LIARS if claims.fault_model is FaultModel.BYZANTINE else 0
+    return run(scenario_of(Search(protocol, MEMBERS, liars, strategy), seed))
 
 
 def is_found(protocol: str, bug: Bug) -> bool:

@@ -1,7 +1,7 @@
 """Bugs of PBFT with MACs. The rules that they break are those of docs/specs/pbft_mac.md."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,20 +22,7 @@ from consensus.protocols._pbft_mac_messages import (
 )
 from consensus.protocols.pbft_mac import _PbftMac
 from crypto.interface import Digest, NodeId
-
-Bug = Callable[[], AbstractContextManager[None]]
-
-
-@contextmanager
-def _replaced(owner: Any, **wrong: Any) -> Iterator[None]:
-    right = {name: getattr(owner, name) for name in wrong}
-    for name, value in wrong.items():
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for name, value in right.items():
-            setattr(owner, name, value)
+from tests.simulation.planted import Bug, Plant, generic, replaced
 
 
 def _null_when_in_doubt() -> AbstractContextManager[None]:
@@ -44,7 +31,7 @@ def _null_when_in_doubt() -> AbstractContextManager[None]:
     def wrong(height: int, changes: Any, committee: Committee) -> Digest:
         return right(height, changes, committee) or NULL
 
-    return _replaced(choice, _payload=wrong)
+    return replaced(choice, _payload=wrong)
 
 
 def _any_checkpoint(words: Any, _committee: Committee) -> Result:
@@ -61,7 +48,7 @@ def _whatever_the_primary_chose() -> AbstractContextManager[None]:
         if self._offer is not None and self._changing and not self._offer.lacks():
             self._enter(log.Begun(self._offer.new_view, self._offer.copies()))
 
-    return _replaced(_PbftMac, _try_to_enter=wrong)
+    return replaced(_PbftMac, _try_to_enter=wrong)
 
 
 def _whatever_the_primary_assigns() -> AbstractContextManager[None]:
@@ -72,14 +59,14 @@ def _whatever_the_primary_assigns() -> AbstractContextManager[None]:
             self._assignments[message.height] = Digest(message.payload)
         right(self, sender, message)
 
-    return _replaced(_PbftMac, _on_pre_prepare=wrong)
+    return replaced(_PbftMac, _on_pre_prepare=wrong)
 
 
 def _without_q() -> AbstractContextManager[None]:
     def wrong(self: _PbftMac, height: int, payload: Digest) -> None:
         self._entry(height).add(Claim(height, self._view, payload))
 
-    return _replaced(_PbftMac, _keep_q=wrong)
+    return replaced(_PbftMac, _keep_q=wrong)
 
 
 def _no_acks() -> AbstractContextManager[None]:
@@ -89,7 +76,7 @@ def _no_acks() -> AbstractContextManager[None]:
         if not isinstance(message, Ack):
             right(self, message, to)
 
-    return _replaced(_PbftMac, _send=wrong)
+    return replaced(_PbftMac, _send=wrong)
 
 
 def _says_before_it_remembers() -> AbstractContextManager[None]:
@@ -100,17 +87,17 @@ def _says_before_it_remembers() -> AbstractContextManager[None]:
         outputs = right(self, event)
         return sorted(outputs, key=lambda output: isinstance(output, Persist))
 
-    return _replaced(_PbftMac, step=wrong)
+    return replaced(_PbftMac, step=wrong)
 
 
-def _forgets(prefix: bytes) -> Bug:
+def _forgets(prefix: bytes) -> Plant:
     """What a restart finds lacks these keys."""
     right = log.recall
 
     def wrong(remembered: Any) -> Any:
         return right({k: v for k, v in remembered.items() if not k.startswith(prefix)})
 
-    return lambda: _replaced(log, recall=wrong)
+    return lambda: replaced(log, recall=wrong)
 
 
 def _empty_q() -> AbstractContextManager[None]:
@@ -123,17 +110,15 @@ def _empty_q() -> AbstractContextManager[None]:
             to,
         )
 
-    return _replaced(_PbftMac, _send=wrong)
+    return replaced(_PbftMac, _send=wrong)
 
 
-BUGS: dict[str, Bug] = {
-    "M15: A1 is not asked for": lambda: _replaced(choice, _permits=lambda *_: True),
-    "M16: A2 is not asked for": lambda: _replaced(choice, _supports=lambda *_: True),
+BUGS: dict[str, Plant] = {
+    "M15: A1 is not asked for": lambda: replaced(choice, _permits=lambda *_: True),
+    "M16: A2 is not asked for": lambda: replaced(choice, _supports=lambda *_: True),
     "M17: null where nothing is certain": _null_when_in_doubt,
-    "M14: any claimed checkpoint is a start": lambda: _replaced(
-        choice, _checkpoint=_any_checkpoint
-    ),
-    "M21: the primary's copies are believed": lambda: _replaced(
+    "M14: any claimed checkpoint is a start": lambda: replaced(choice, _checkpoint=_any_checkpoint),
+    "M21: the primary's copies are believed": lambda: replaced(
         Offer, _believed=_believes_the_primary
     ),
     "M22: whatever the primary chose": _whatever_the_primary_chose,
@@ -146,3 +131,27 @@ BUGS: dict[str, Bug] = {
     "M12: nobody acknowledges": _no_acks,
 }
 """What is wrong, with its rule -> context in which it is."""
+
+FOUND: Mapping[str, tuple[str, int]] = {
+    "M17: null where nothing is certain": ("twins", 6),
+    "M4: Q is not remembered": ("random", 8),
+    "M8: P does not survive a restart": ("random", 55),
+    "M11: the view does not survive a restart": ("random", 12),
+    "M11: Q is left out of view-changes": ("random", 1),
+    "M12: nobody acknowledges": ("random", 1),
+}
+"""By shipped strategies. The others take liars of their own: `test_planted_pbft_mac.py`."""
+
+PLANTED: Mapping[str, Bug] = {
+    **generic(
+        "pbft_mac",
+        {
+            "a quorum is f + 1": ("twins", 2),
+            "nothing is persisted": ("random", 12),
+            "timers are never set": ("twins", 1),
+            "timers are never set, nor cancelled": ("twins", 1),
+            "one replica decides something else now and then": ("random", 1),
+        },
+    ),
+    **{name: Bug(plant, *FOUND.get(name, ("random", 0))) for name, plant in BUGS.items()},
+}

@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crypto.quorum import FaultModel
 from mechanisms.registry import Kind, names
+from mechanisms.registry import load as mechanism
 from simulation.diagram import Happening
 from simulation.run import Verdict, run
 from simulation.scenario import load
@@ -35,13 +37,17 @@ def kept(protocol: str, case: str) -> str:
 
 
 def cases() -> list[tuple[str, str]]:
-    """One orderer bears no liar."""
-    byzantine = {"silent_leader", "equivocation"}
+    """Those that the protocol bears."""
+    unborne = {
+        FaultModel.BYZANTINE: set[str](),
+        FaultModel.CRASH: {"equivocation"},
+        FaultModel.NONE: {"silent_leader", "equivocation"},
+    }
     return [
         (protocol, case)
         for protocol in names(Kind.CONSENSUS)
         for case in CASES
-        if not (protocol == "solo" and case in byzantine)
+        if case not in unborne[mechanism(Kind.CONSENSUS, protocol, lab=False).claims.fault_model]
     ]
 
 
