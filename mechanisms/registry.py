@@ -223,7 +223,7 @@ def _target(kind: Kind, name: str, allow: Sequence[str]) -> str:
     if name not in allow:
         raise MechanismError(
             f"{_title(kind, name)} is offered by {_origin(offers[0])}, which is not part of Assay; "
-            f"it has to be allowed by name. There are: {_listed(known)}"
+            f"it has to be allowed by name, with allow = {name}. There are: {_listed(known)}"
         )
     if len(offers) > 1:
         origins = " and ".join(sorted(map(_origin, offers)))

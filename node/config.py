@@ -80,6 +80,8 @@ class NodeConfig(_Section, frozen=True, kw_only=True):
     name: str
     role: str = "validator"
     lab: bool = False
+    allow: str = ""
+    """Mechanisms of other installed packages that may be loaded: names, separated by commas."""
     record: str = ""
     """A file of the home to record what validators sign, as received. Needs `lab = true`."""
     client_threads: Annotated[int, Meta(ge=1, le=64)] = 1
@@ -91,6 +93,10 @@ class NodeConfig(_Section, frozen=True, kw_only=True):
     mempool: MempoolSection = MempoolSection()
     batch: Batch = Batch()
     log: Log = Log()
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.allow.split(",")))
 
 
 def parse(text: str, source: str = "node.toml") -> NodeConfig:

@@ -243,7 +243,9 @@ class _NoKey:
 def _store(config: NodeConfig, path: Path, lab: bool) -> Store:
     engine = Mechanism(name=config.storage.engine, options=dict(config.storage.options))
     path.mkdir(exist_ok=True)
-    made: Store = _make(Kind.ENGINE, engine, lab, path)
+    made: Store = create(
+        Kind.ENGINE, engine.name, engine.options, path, lab=lab, allow=config.allowed
+    )
     return made
 
 

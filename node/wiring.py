@@ -6,7 +6,7 @@ Reads top to bottom. Nothing here decides anything at run time.
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     keys = {NodeId(item.name): item.public_key for item in genesis.validators}
 
     # The mechanisms that the genesis and the node file name.
-    make = _Maker(lab=lab)
+    make = _Maker(lab=lab, allow=config.allowed)
     hash_: Hash = make(Kind.HASH, genesis.hash)
     scheme: SignatureScheme = make(Kind.SIGNATURE, genesis.validator_signature)
     client_scheme: SignatureScheme = make(Kind.SIGNATURE, genesis.client_signature)
@@ -121,7 +121,7 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
     applications: dict[str, Application] = {
         choice.name: make(Kind.APPLICATION, choice) for choice in genesis.applications
     }
-    protocol = load(Kind.CONSENSUS, genesis.consensus.name, lab=lab)
+    protocol = load(Kind.CONSENSUS, genesis.consensus.name, lab=lab, allow=config.allowed)
     if protocol.claims.fault_model is not genesis.fault_model:
         raise ConfigError(
             f"{home.genesis}: fault_model is {genesis.fault_model}, but {genesis.consensus.name} "
@@ -277,11 +277,12 @@ def assemble(  # noqa: PLR0915 - one list of parts, read from top to bottom
 class _Maker:
     """Makes a mechanism from its name and options: `make(kind, choice, further arguments)`."""
 
-    def __init__(self, *, lab: bool) -> None:
+    def __init__(self, *, lab: bool, allow: Sequence[str]) -> None:
         self._lab = lab
+        self._allow = allow
 
     def __call__(self, kind: Kind, choice: Mechanism, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - each kind makes its own
-        mechanism = load(kind, choice.name, lab=self._lab)
+        mechanism = load(kind, choice.name, lab=self._lab, allow=self._allow)
         return mechanism.create(options(mechanism, choice.options), *arguments, **named)
 
 
@@ -311,7 +312,7 @@ def _secret(path: Path, config: NodeConfig) -> bytes:
 def _network(
     home: Home, config: NodeConfig, genesis: Genesis, genesis_digest: Digest, log: Log
 ) -> Network:
-    make = _Maker(lab=config.lab or genesis.lab)
+    make = _Maker(lab=config.lab or genesis.lab, allow=config.allowed)
     channels: Channels = make(
         Kind.CHANNEL,
         genesis.channel,
@@ -356,7 +357,9 @@ def membership(config: NodeConfig, genesis: Genesis) -> StaticMembership:
 
 def _store(home: Home, config: NodeConfig, genesis: Genesis) -> Store:
     engine = Mechanism(name=config.storage.engine, options=dict(config.storage.options))
-    store: Store = _Maker(lab=config.lab or genesis.lab)(Kind.ENGINE, engine, home.data)
+    store: Store = _Maker(lab=config.lab or genesis.lab, allow=config.allowed)(
+        Kind.ENGINE, engine, home.data
+    )
     return store
 
 

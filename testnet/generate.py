@@ -100,7 +100,8 @@ def plan(
 def known(settings: Mapping[str, Value]) -> Known:
     """Which settings there are, given the consensus protocol."""
     name = str(settings.get("consensus", DEFAULTS.consensus.name))
-    protocol = load(Kind.CONSENSUS, name, lab=settings.get("lab") is True)
+    lab = settings.get("lab") is True
+    protocol = load(Kind.CONSENSUS, name, lab=lab, allow=_allowed(settings))
     return Known(
         consensus=tuple(item.name for item in fields(protocol.module.Options)),
         limits=Limits.__struct_fields__,
@@ -171,7 +172,7 @@ def title(genesis_file: Path, engine: str) -> str:
 
 def _plan(members: Sequence[str], chosen: Settings, values: dict[str, Value], clients: int) -> Plan:
     agreed = _agreed(chosen)
-    _check_mechanisms(agreed)
+    _check_mechanisms(agreed, _allowed(chosen.node))
     node = node_settings(chosen)
     config_from("v1", "validator", node)  # refuses what no node file may hold
     validators = tuple(
@@ -207,8 +208,9 @@ def _agreed(chosen: Settings) -> Genesis:
     }
     name = str(chosen.genesis.get("consensus", DEFAULTS.consensus.name))
     lab = chosen.genesis.get("lab") is True
+    protocol = load(Kind.CONSENSUS, name, lab=lab, allow=_allowed(chosen.node))
     given["consensus"] = {"name": name, "options": chosen.consensus}
-    given["fault_model"] = load(Kind.CONSENSUS, name, lab=lab).claims.fault_model
+    given["fault_model"] = protocol.claims.fault_model
     if APPLICATIONS in chosen.genesis:
         listed = str(chosen.genesis[APPLICATIONS]).split(",")
         given[APPLICATIONS] = [{"name": name} for name in listed]
@@ -222,11 +224,17 @@ def _agreed(chosen: Settings) -> Genesis:
     return msgspec.convert(given, Genesis)
 
 
-def _check_mechanisms(agreed: Genesis) -> None:
+def _allowed(settings: Mapping[str, Value]) -> tuple[str, ...]:
+    """As `NodeConfig.allowed`."""
+    return tuple(filter(None, str(settings.get("allow", "")).split(",")))
+
+
+def _check_mechanisms(agreed: Genesis, allow: Sequence[str]) -> None:
     """Every name and option now, not when the nodes start."""
     named = [(kind, getattr(agreed, field)) for field, kind in KINDS.items()]
     for kind, mechanism in [*named, *((Kind.APPLICATION, app) for app in agreed.applications)]:
-        options(load(kind, mechanism.name, lab=agreed.lab), mechanism.options)
+        found = load(kind, mechanism.name, lab=agreed.lab, allow=allow)
+        options(found, mechanism.options)
 
 
 def node_settings(chosen: Settings, *, open_observers: bool = True) -> dict[str, Value]:
@@ -238,8 +246,9 @@ def node_settings(chosen: Settings, *, open_observers: bool = True) -> dict[str,
     if chosen.genesis.get("lab") is True:
         settings["lab"] = True
     engine = settings.get("storage.engine")
-    if engine is not None and engine not in names(Kind.ENGINE):
-        load(Kind.ENGINE, str(engine), lab=True)  # raises, with the choices
+    allow = _allowed(settings)
+    if engine is not None and engine not in names(Kind.ENGINE, allow=allow):
+        load(Kind.ENGINE, str(engine), lab=True, allow=allow)  # raises, with the choices
     return settings
 
 
@@ -259,8 +268,8 @@ def _node_fields() -> Iterator[str]:
 
 
 def _for_here(text: str) -> str:
-    """How these messages say `lab = true` on this command line."""
-    return text.replace("lab = true", "--set lab=true")
+    """How these messages say `lab = true` and `allow = NAME` on this command line."""
+    return text.replace("lab = true", "--set lab=true").replace("allow = ", "--set allow=")
 
 
 # --- Writing. ---
