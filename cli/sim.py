@@ -179,6 +179,49 @@ def explore(
 
 
 @app.command()
+def explored(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where `--state` files are, as of `make explore`.")
+    ] = Path("build/explore"),
+    as_json: Json = False,
+) -> None:
+    """Say how far long searches have come. Exit code 1: something failed in one of them.
+
+    \b
+    Example:
+      assay sim explored build/explore
+    """
+    import msgspec
+
+    from simulation import progress
+    from simulation.scenario import BadScenario
+
+    out = Output(as_json=as_json)
+    try:
+        searches = progress.read(folder)
+    except BadScenario as error:
+        raise Stop(str(error), ExitCode.WRONG_USE, word="bad_state") from None
+    if not searches:
+        raise Stop(f"{folder}: no searches are there; run `make explore`", word="no_searches")
+    heads = ["protocol", "members", "liars", "strategy", "seeds", "verdicts"]
+    lines = [
+        [
+            each.protocol,
+            str(each.nodes),
+            str(each.byzantine),
+            each.strategy,
+            f"{each.seeds:,}",
+            ", ".join(f"{count:,} {word}" for word, count in sorted(each.verdicts.items())),
+        ]
+        for each in searches
+    ]
+    out.table([heads, *lines])
+    out.give({"searches": [msgspec.to_builtins(each) for each in searches]})
+    if any(each.failures for each in searches):
+        raise typer.Exit(ExitCode.NO)
+
+
+@app.command()
 def behaviours(as_json: Json = False) -> None:
     """List what a Byzantine member can do in a scenario, and the strategies there are.
 

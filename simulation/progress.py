@@ -58,6 +58,17 @@ def advance(before: Progress, found: Found, last: int) -> Progress:
     )
 
 
+def read(folder: Path) -> list[Progress]:
+    """All searches in a folder. Raises `BadScenario` for a file that is none."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=Progress))
+        except (OSError, msgspec.MsgspecError) as error:
+            raise BadScenario(f"{path}: {error}") from None
+    return found
+
+
 def save(path: Path, progress: Progress) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

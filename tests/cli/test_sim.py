@@ -119,3 +119,19 @@ def test_a_protocol_is_put_through_the_kit(assay: Assay, tmp_path: Path) -> None
     assert "contradicts nothing after a crash at any output" in done.out
     assert not failures.exists()
     assert assay("conformance", "consensus", "qtbf").code == 2
+
+
+def test_how_far_long_searches_have_come_is_listed(assay: Assay, tmp_path: Path) -> None:
+    state = tmp_path / "states" / "pbft.json"
+    words = ["sim", "explore", "--seeds", "0..3", "--state", state, "--failures", tmp_path / "f"]
+    assert assay(*words).code == 0
+    listed = assay("sim", "explored", state.parent, "--json")
+    assert listed.code == 0
+    assert [each["seeds"] for each in listed.json["searches"]] == [3]
+    assert "3 pass" in assay("sim", "explored", state.parent).out
+    broken = json.loads(state.read_text())
+    state.write_text(json.dumps({**broken, "failures": ["x.json"]}))
+    assert assay("sim", "explored", state.parent).code == 1
+    assert assay("sim", "explored", tmp_path / "nowhere").code == 3
+    (state.parent / "other.json").write_text("{}")
+    assert assay("sim", "explored", state.parent).code == 2
