@@ -35,6 +35,9 @@ def run(
     transcript: Annotated[
         bool, typer.Option("--transcript", help="Show everything that happened, as text.")
     ] = False,
+    depth: Annotated[
+        str, typer.Option("--depth", help="bare: the protocol alone; whole: whole nodes.")
+    ] = "bare",
     as_json: Json = False,
 ) -> None:
     """Run a scenario and say how it went. Exit code 1: not as it should.
@@ -42,10 +45,18 @@ def run(
     \b
     Example:
       assay sim run silent_leader --protocol tendermint
+      assay sim run restart --protocol raft --depth whole
       assay sim run normal --transcript
     """
     out = Output(as_json=as_json)
     chosen = _scenario(scenario, protocol, seed)
+    if depth == "whole":
+        if transcript:
+            raise Stop("--transcript is for the bare depth", ExitCode.WRONG_USE, word="depth")
+        _tell(chosen, _whole(chosen), out)
+        return
+    if depth != "bare":
+        raise Stop(f"--depth {depth}: choose bare or whole", ExitCode.WRONG_USE, word="depth")
     result, trace = _observed(chosen)
     if transcript:
         from simulation.transcript import transcript as text_of
@@ -274,6 +285,24 @@ def _observed(scenario: "Scenario") -> "tuple[Result, list[Happening]]":
     trace: list[Happening] = []
     result = simulate(scenario, lambda *facts: trace.append(Happening(*facts)))
     return result, trace
+
+
+def _whole(scenario: "Scenario") -> "Result":
+    import logging
+
+    import structlog
+
+    from simulation.scenario import BadScenario
+    from simulation.whole_run import run as run_whole
+
+    log = structlog.wrap_logger(
+        structlog.ReturnLogger(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+    )
+    try:
+        return run_whole(scenario, log)
+    except BadScenario as error:
+        raise Stop(str(error), ExitCode.WRONG_USE, word="bad_scenario") from None
 
 
 def _title(scenario: "Scenario") -> str:

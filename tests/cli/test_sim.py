@@ -37,6 +37,15 @@ def test_another_seed_is_another_run_and_the_same_is_the_same(assay: Assay) -> N
     assert traces[0] == traces[2] != traces[1]
 
 
+def test_the_same_scenario_runs_with_whole_nodes(assay: Assay) -> None:
+    done = assay("sim", "run", "normal", "--depth", "whole", "--json")
+    assert done.json["verdict"] == "pass"
+    refused = assay("sim", "run", "equivocation", "--depth", "whole")
+    assert (refused.code, "do not lie" in refused.err) == (2, True)
+    assert assay("sim", "run", "normal", "--depth", "deep").code == 2
+    assert assay("sim", "run", "normal", "--depth", "whole", "--transcript").code == 2
+
+
 def test_a_transcript_is_shown(assay: Assay) -> None:
     out = assay("sim", "run", "normal", "--transcript").out
     assert "PrePrepare view=0 height=1" in out
