@@ -318,6 +318,9 @@ def _tell(scenario: "Scenario", result: "Result", out: Output) -> None:
     )
     if result.detail:
         out.say(result.detail)
+    if result.verdict.value == "diverged":
+        guilty = ", ".join(result.culprits) or "nobody"
+        out.say(f"convicted by what honest members received: {guilty}")
     out.give(
         {
             "verdict": result.verdict.value,
@@ -325,6 +328,7 @@ def _tell(scenario: "Scenario", result: "Result", out: Output) -> None:
             "height": result.height,
             "virtual_ms": result.ended_ms,
             "trace": result.digest,
+            "culprits": list(result.culprits),
         }
     )
     if result.verdict is not Verdict.PASS:

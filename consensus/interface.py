@@ -43,6 +43,7 @@ g. No timer runs while nothing is pending and nothing that was proposed is undec
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, NewType, Protocol, TypeAlias, TypeVar
 
 from crypto.encoding import Record
@@ -423,6 +424,15 @@ class ConsensusProtocol(Protocol[M]):
     def progress(self) -> Progress: ...
 
 
+class Accountability(StrEnum):
+    """What a fork by more members than are borne leaves, for a third party to see."""
+
+    NONE = "none"
+    """Nothing."""
+    ONE_VIEW = "one view"
+    """If both sides decided in one view: two bodies for one slot, of at least f + 1 members."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsensusClaims:
     """What a protocol promises. Printed in every table."""
@@ -435,7 +445,7 @@ class ConsensusClaims:
     delays: int
     """Message delays from proposal to decision in the normal case."""
     responsive: bool
-    accountable: bool
+    accountable: Accountability
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,8 @@ class Cluster:
         """Payloads that are invalid."""
         self.signatures: set[tuple[NodeId, Message]] = set()
         self.heard: defaultdict[tuple[NodeId, Slot], set[Message]] = defaultdict(set)
+        self.record: list[Signed[Message]] | None = None
+        """What honest members received, for `simulation.forensics`; None: not kept."""
         self.cut: set[frozenset[str]] = set()
         self.passes: Callable[[Node, Node], bool] = lambda *_: True
         self.drop: Callable[[NodeId, NodeId, Message], bool] = lambda *_: False
@@ -484,6 +486,8 @@ class Cluster:
             return  # Duty 4. Nothing vouches for what is not signed but the channel.
         if slot is not None and signed.author != node.name and node.name not in self.faulty:
             self.heard[signed.author, slot].add(signed.message)
+        if self.record is not None and node.name not in self.faulty:
+            self.record.append(signed)
         if self.observe is not None:
             self._note(node.key, "receive", f"{_short(signed.message)} from {sender}")
         self.step(node, Received(sender, signed))

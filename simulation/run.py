@@ -5,6 +5,7 @@ can be shown to have said two things; liveness is progress within a bound once t
 (Dwork, Lynch and Stockmeyer, JACM 1988).
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import get_args
 
-from consensus.interface import Committee, Height, Leader
+from consensus.interface import Committee, Height, Leader, Signed
 from consensus.interface import View as ViewNumber
 from crypto.interface import NodeId
 from simulation.byzantine._altering import altered
@@ -30,6 +31,7 @@ from simulation.cluster import (
     Node,
     Observer,
 )
+from simulation.forensics import culprits
 from simulation.scenario import (
     AnyEvent,
     BadScenario,
@@ -78,6 +80,8 @@ class Result:
     height: int
     ended_ms: int
     digest: str
+    culprits: tuple[str, ...] = ()
+    """After a fork: who is convicted by what honest members received (`simulation.forensics`)."""
 
 
 def run(
@@ -110,7 +114,26 @@ def run(
         trace.update(f"{height} {[payload.hex() for payload in payloads]}\n".encode())
     trace.update(f"{cluster.now} {cluster.count} {verdict}".encode())
     top = max(node.height for node in cluster.honest())
-    return Result(verdict, detail, top, cluster.now, trace.hexdigest())
+    guilty = _culprits(scenario, allow) if verdict is Verdict.DIVERGED else ()
+    return Result(verdict, detail, top, cluster.now, trace.hexdigest(), guilty)
+
+
+def evidence(
+    scenario: Scenario, *, allow: Sequence[str] = ()
+) -> tuple[Cluster, list[Signed[Message]]]:
+    """What honest members received in this run, until it ended or forked."""
+    cluster = _made(scenario, None, allow)
+    records: list[Signed[Message]] = []
+    cluster.record = records
+    with contextlib.suppress(Diverged, Framed, Broken, _NoProgress):
+        _play(cluster, scenario)
+    return cluster, records
+
+
+def _culprits(scenario: Scenario, allow: Sequence[str]) -> tuple[str, ...]:
+    # Why again: runs are repeatable, and keeping everything would slow down all of them.
+    _, records = evidence(scenario, allow=allow)
+    return tuple(sorted(culprits(records)))
 
 
 class _NoProgress(Exception):

@@ -9,7 +9,7 @@ docs/specs/hotstuff.md. Here is what is Jolteon's alone; the rest is in `_chain.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from consensus.interface import ConsensusClaims, ConsensusProtocol, Setup
+from consensus.interface import Accountability, ConsensusClaims, ConsensusProtocol, Setup
 from consensus.protocols._chain import Replica, Variant
 from consensus.protocols._chain_log import Lock
 from consensus.protocols._chain_messages import ChainMessage, Proposal
@@ -23,7 +23,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n), view change O(n^2)",
     delays=5,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.ONE_VIEW,
 )
 
 CHAIN = 2

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consensus.interface import (
+    Accountability,
     Accuse,
     CancelTimer,
     CaughtUp,
@@ -74,7 +75,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n^2)",
     delays=3,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.ONE_VIEW,
 )
 
 VIEWS_AHEAD_MAX = 2

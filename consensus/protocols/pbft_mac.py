@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consensus.interface import (
+    Accountability,
     CaughtUp,
     CheckPayload,
     CommitteeChanged,
@@ -81,7 +82,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n^2)",
     delays=3,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.NONE,
 )
 
 VIEWS_AHEAD_MAX = 2

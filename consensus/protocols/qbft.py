@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consensus.interface import (
+    Accountability,
     CaughtUp,
     CommitteeChanged,
     ConsensusClaims,
@@ -66,7 +67,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n^2)",
     delays=3,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.ONE_VIEW,
 )
 
 DOUBLINGS_MAX = 32

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from consensus.interface import (
     NUMBER_MAX,
+    Accountability,
     CancelTimer,
     CaughtUp,
     CheckPayload,
@@ -64,7 +65,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n)",
     delays=3,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.NONE,
 )
 
 AHEAD_MAX = 64

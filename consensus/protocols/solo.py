@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from consensus.interface import (
     NUMBER_MAX,
+    Accountability,
     Accuse,
     CancelTimer,
     CaughtUp,
@@ -58,7 +59,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n)",
     delays=1,
     responsive=True,
-    accountable=False,
+    accountable=Accountability.NONE,
 )
 
 ORDERS_KEPT = 16

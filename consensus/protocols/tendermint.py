@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consensus.interface import (
+    Accountability,
     CaughtUp,
     CommitteeChanged,
     ConsensusClaims,
@@ -74,7 +75,7 @@ CLAIMS = ConsensusClaims(
     messages="O(n^2)",
     delays=3,
     responsive=False,
-    accountable=False,
+    accountable=Accountability.ONE_VIEW,
 )
 
 _RESEND = "resend"

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consensus.interface import Accuse, CommitteeChanged, Height, Overdue, Received, Send, Signed
+from consensus.interface import (
+    Accountability,
+    Accuse,
+    CommitteeChanged,
+    Height,
+    Overdue,
+    Received,
+    Send,
+    Signed,
+)
 from consensus.protocols import pbft_mac
 from consensus.protocols._pbft_mac_log import CorruptMemory, Entry
 from consensus.protocols._pbft_mac_messages import (
@@ -105,7 +114,7 @@ def test_a_decision_takes_three_delays_and_n_squared_messages(
     )
     assert counts == {"PrePrepare": 1, "Prepare": n - 1, "Commit": n}
     assert pbft_mac.CLAIMS.messages == "O(n^2)"
-    assert not pbft_mac.CLAIMS.accountable
+    assert pbft_mac.CLAIMS.accountable is Accountability.NONE
 
 
 def test_nothing_is_signed_and_nothing_encloses_what_another_said(

@@ -8,6 +8,7 @@ import pytest
 
 from consensus.interface import (
     NUMBER_MAX,
+    Accountability,
     CancelTimer,
     CaughtUp,
     CheckPayload,
@@ -135,7 +136,7 @@ def append(
 
 def test_it_claims_to_bear_crashes_only() -> None:
     assert CLAIMS.fault_model is FaultModel.CRASH
-    assert not CLAIMS.accountable
+    assert CLAIMS.accountable is Accountability.NONE
     assert Committee(0, (V1, V2, V3), CLAIMS.fault_model).quorum == 2
 
 
