@@ -19,8 +19,8 @@ from tests.simulation.planted import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "simulation.md"
 UNIT_SEEDS = 4
 """So many runs of a bare protocol take much less than a second, ..."""
-SLOW_SEEDS = 200
-"""... and so many less than twenty."""
+SLOW_SEEDS = 40
+"""... and so many a few seconds."""
 
 REGISTRY = registry()
 Mark = pytest.MarkDecorator
