@@ -36,14 +36,14 @@ def create(_cluster: Cluster, _node: Node) -> Behaviour:
 
 
 def _invented(cluster: Cluster, liar: Node, message: Any) -> Any:  # noqa: ANN401 - of any protocol
-    change = _invention(cluster, message)
+    change = invention(cluster, message)
     if cluster.random.random() < 0.5:
         return relabelled(message, change)
     message = rewritten(cluster, liar, message, change)
     return repeated(cluster, message) if cluster.random.random() < 0.5 else message
 
 
-def _invention(cluster: Cluster, message: Any) -> Change:  # noqa: ANN401
+def invention(cluster: Cluster, message: Any) -> Change:  # noqa: ANN401
     """Others for one or two values; a digest wherever it stands, a number in its field."""
     found = list(dict.fromkeys(leaves(message)))
     chosen = cluster.random.choices(found, k=cluster.random.choice([1, 2])) if found else []

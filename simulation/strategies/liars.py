@@ -12,6 +12,7 @@ from simulation.scenario import (
     Conditions,
     Faulty,
     Isolate,
+    RoundFault,
     Scenario,
     Submit,
     View,
@@ -27,8 +28,15 @@ LIES = (
 VIEWS_MAX = 8
 LED_MAX = 4
 """A liar leads so many of them. Why no more: timeouts double, and progress has to come in time."""
+PROGRESS_MS = 180_000
+"""Views that a liar leads after the calm may take the longest timeout, a minute each."""
 SPLIT = 0.3
 """In so many views the network is split."""
+LOST_MAX = 6
+LOST_VIEWS = 3
+"""In so many views messages of one type are lost."""
+KINDS = 8
+"""About as many types of messages as a protocol has."""
 HEIGHTS = 6
 """At one of the first so many, who decides first may be cut off."""
 
@@ -39,10 +47,10 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
     members = [f"v{number + 1}" for number in range(nodes)]
     liars = rng.sample(members, byzantine)
     events: list[AnyEvent] = [
-        Conditions(at_ms=0, delay_ms=rng.choice([(1, 2), (1, 20), (1, 200)])),
+        Conditions(at_ms=0, delay_ms=rng.choice([(1, 2), (1, 20), (1, 200), (1, 1_500)])),
         *(Submit(at_ms=at_ms, count=1) for at_ms in (50, 500, 1_000, 2_000, 4_000)),
     ]
-    if rng.random() < 0.6:
+    if rng.random() < 0.7:
         cut_ms = rng.choice([1_000, 5_000, 20_000])
         events.append(Isolate(at_ms=0, height=rng.randint(1, HEIGHTS), for_ms=cut_ms))
     return Scenario(
@@ -54,12 +62,21 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
         byzantine=tuple(
             Faulty(node=liar, behaviour=lie, probability=rng.choice([1.0, 0.5, 0.1]))
             for liar in liars
-            for lie in rng.sample(LIES, rng.choice([1, 2, 3]))
+            for lie in _lies(rng)
         ),
         views=_views(rng, members, liars),
+        round_faults=tuple(_lost(rng, members) for _ in range(rng.choice([0, 2, LOST_MAX]))),
         events=tuple(events),
         calm_ms=20_000,
+        progress_within_ms=PROGRESS_MS,
     )
+
+
+def _lies(rng: random.Random) -> list[str]:
+    """Every second liar acts one lie out, half of those with something else on top."""
+    if rng.random() < 0.5:
+        return ["pretend", *rng.sample(LIES, rng.choice([0, 1]))]
+    return rng.sample(LIES, rng.choice([1, 2, 3]))
 
 
 def _views(rng: random.Random, members: list[str], liars: list[str]) -> tuple[View, ...]:
@@ -83,6 +100,15 @@ def _groups(
     some = rng.sample(members, rng.randint(1, len(members) - 1))
     rest = [name for name in members if name not in some]
     return (_with(liars, some), _with(liars, rest))
+
+
+def _lost(rng: random.Random, members: list[str]) -> RoundFault:
+    return RoundFault(
+        view=rng.randrange(LOST_VIEWS),
+        sender=rng.choice(members),
+        receivers=tuple(rng.sample(members, rng.randint(1, len(members) - 1))),
+        kind=rng.randrange(KINDS),
+    )
 
 
 def _with(liars: list[str], group: list[str]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ PLANTED = {
         lambda: replaced(log, keep_prepared=lambda _: {}), "random", 0
     ),
     "a lock is not checked": Bug(_without_the_lock, "random", 0),
-    "a proof of a view change is not checked": Bug(_proposal_without_proof, "liars", 128),
+    "a proof of a view change is not checked": Bug(_proposal_without_proof, "random", 0),
     "signers of a certificate need not be distinct": Bug(
         lambda: replaced(Rules, _check_authors=_any_author), "byzzfuzz", 71
     ),
