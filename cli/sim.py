@@ -124,7 +124,7 @@ def explore(
         str, typer.Option("--seeds", metavar="A..B", help="B is left out.")
     ] = "0..1000",
     strategy: Annotated[
-        str, typer.Option("--strategy", help="random, twins or byzzfuzz.")
+        str, typer.Option("--strategy", help="random, twins, byzzfuzz or liars.")
     ] = "random",
     failures: Annotated[
         Path, typer.Option("--failures", metavar="DIR", help="Where failing runs are saved.")

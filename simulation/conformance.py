@@ -189,4 +189,5 @@ CHECKS: dict[str, Check] = {
     "passes random exploration": _explored("random"),
     "passes Twins": _explored("twins"),
     "passes ByzzFuzz": _explored("byzzfuzz"),
+    "passes liars that lead": _explored("liars"),
 }

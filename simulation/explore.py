@@ -14,7 +14,7 @@ from simulation.run import Result, Verdict, run
 from simulation.scenario import BadScenario, Scenario, dump
 from simulation.shrink import shrink
 
-STRATEGIES = ("random", "twins", "byzzfuzz")
+STRATEGIES = ("random", "twins", "byzzfuzz", "liars")
 CHUNK = 20
 """Seeds that a process takes at a time."""
 

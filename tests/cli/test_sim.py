@@ -117,7 +117,7 @@ def test_a_search_says_how_it_went_and_goes_on_where_it_stopped(
 def test_the_list_of_behaviours_has_them_all(assay: Assay) -> None:
     found = assay("sim", "behaviours", "--json").json
     assert {"silent", "equivocate", "amnesia"} <= set(found["behaviours"])
-    assert set(found["strategies"]) == {"random", "twins", "byzzfuzz"}
+    assert set(found["strategies"]) == {"random", "twins", "byzzfuzz", "liars"}
 
 
 def test_a_protocol_is_put_through_the_kit(assay: Assay, tmp_path: Path) -> None:

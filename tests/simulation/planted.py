@@ -65,6 +65,8 @@ class Bug:
     plant: Plant
     strategy: str
     seeds: int
+    long: bool = False
+    """The run that finds it takes most of a minute: replicas ask each other without end."""
 
     def words(self) -> str:
         return f"{self.strategy} {self.seeds}" if self.seeds else "not found"

@@ -109,12 +109,12 @@ FAMILY: dict[str, Plant] = {
 
 FOUND = {
     "what a vote rests on is not persisted": ("random", 1),
-    "a proof of a view change is not checked": ("random", 0),
-    "signers of a certificate need not be distinct": ("random", 0),
-    "a vote counts for what it is not": ("random", 0),
+    "a proof of a view change is not checked": ("liars", 4),
+    "signers of a certificate need not be distinct": ("liars", 38),
+    "a vote counts for what it is not": ("liars", 4),
     "a timer that fired is never set again": ("twins", 1),
     "certificates of views with a gap commit": ("random", 0),
-    "a node extends what is not certified": ("random", 0),
+    "a node extends what is not certified": ("liars", 17),
     "a node says any height": ("random", 0),
 }
 """The bugs of the family: what finds them here."""

@@ -21,15 +21,15 @@ def _votes_after_giving_up() -> AbstractContextManager[None]:
     return replaced(Replica, _vote=wrong)
 
 
-FOUND = {
+FOUND: dict[str, tuple[str, int] | tuple[str, int, bool]] = {
     "what a vote rests on is not persisted": ("random", 3),
-    "a proof of a view change is not checked": ("random", 0),
-    "signers of a certificate need not be distinct": ("random", 0),
-    "a vote counts for what it is not": ("random", 0),
+    "a proof of a view change is not checked": ("liars", 1),
+    "signers of a certificate need not be distinct": ("liars", 28),
+    "a vote counts for what it is not": ("liars", 6),
     "a timer that fired is never set again": ("twins", 1),
     "certificates of views with a gap commit": ("random", 0),
-    "a node extends what is not certified": ("random", 0),
-    "a node says any height": ("random", 0),
+    "a node extends what is not certified": ("liars", 13),
+    "a node says any height": ("liars", 4, True),
 }
 """The bugs of the family: what finds them here."""
 

@@ -247,7 +247,7 @@ def test_the_same_scenario_gives_the_same_trace_whatever_the_hash_seed() -> None
         "import sys\n"
         "from simulation.explore import Search, scenario_of\n"
         "from simulation.run import run\n"
-        "for strategy in ('random', 'twins', 'byzzfuzz'):\n"
+        "for strategy in ('random', 'twins', 'byzzfuzz', 'liars'):\n"
         "    scenario = scenario_of(Search('pbft', 4, 1, strategy), int(sys.argv[1]))\n"
         "    print(run(scenario, lambda *_: None).digest)\n"
     )

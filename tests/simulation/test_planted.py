@@ -19,8 +19,8 @@ from tests.simulation.planted import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "simulation.md"
 UNIT_SEEDS = 4
 """So many runs of a bare protocol take much less than a second, ..."""
-SLOW_SEEDS = 200
-"""... and so many less than twenty."""
+SLOW_SEEDS = 40
+"""... and so many a few seconds."""
 
 REGISTRY = registry()
 Mark = pytest.MarkDecorator
@@ -35,7 +35,12 @@ def marks(protocol: str, seeds: int) -> Collection[Mark]:
 def planted() -> list[object]:
     """In the search for a bug only one run is needed as a rule: the last seed is the one."""
     return [
-        pytest.param(protocol, name, marks=marks(protocol, 1), id=f"{protocol}-{name}")
+        pytest.param(
+            protocol,
+            name,
+            marks=marks(protocol, SEARCH_MAX if bug.long else 1),
+            id=f"{protocol}-{name}",
+        )
         for protocol, bugs in REGISTRY.items()
         for name, bug in bugs.items()
         if bug.seeds
