@@ -55,6 +55,8 @@ from crypto.header import ZERO
 from crypto.interface import Digest, NodeId, Signature
 from crypto.quorum import FaultModel
 from mechanisms.registry import Kind, Mechanism, load, options
+from simulation.network import Network
+from simulation.rules import Clock
 
 OVERDUE_MS = 4_000
 SYNC_STALL_MS = 1_000
@@ -123,6 +125,8 @@ class Node:
     run: int = 0
     queue: deque[Output[Message]] = field(default_factory=deque)
     timers: dict[str, int] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    """When timers fire, where the clock can jump."""
     decisions: dict[int, Decide] = field(default_factory=dict)
     decided: int = 0
     answered: set[Digest] = field(default_factory=set)
@@ -183,6 +187,7 @@ class Cluster:
         twins: Sequence[str] = (),
         allow: Sequence[str] = (),
         observe: Observer | None = None,
+        clocks: Sequence[Clock] = (),
         **given: Any,  # noqa: ANN401 - each protocol has its own options
     ) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a simulation has to be repeatable
@@ -221,6 +226,8 @@ class Cluster:
         self.drop: Callable[[NodeId, NodeId, Message], bool] = lambda *_: False
         self.isolate: dict[int, int] = {}
         """Who executes this height first is cut off, for so many milliseconds."""
+        self.network: Network | None = None
+        self.clocks = {clock.node: clock for clock in clocks}
         self.loss = self.repeats = 0.0
         self.delay_ms = (1, 5)
         self.hooks: dict[NodeId, Hook] = {}
@@ -310,7 +317,7 @@ class Cluster:
         self._mempool_changed(node)
         self._tick(node)
         for other in self.nodes.values():
-            self._connect(node, other)
+            self.connect(node, other)
 
     def crash(self, *names: str) -> None:
         for name in names:
@@ -354,13 +361,26 @@ class Cluster:
     def heal(self) -> None:
         broken, self.cut = self.cut, set()
         for link in sorted(sorted(link) for link in broken):
-            self._connect(*(self[name] for name in link))
+            self.connect(*(self[name] for name in link))
 
     def linked(self, one: Node, other: Node) -> bool:
+        """Whether they can ask each other and hear the answer."""
+        return self._wired(one, other) and (
+            self.network is None or self.network.joins(self.now, one.key, other.key)
+        )
+
+    def jump(self, name: str, by_ms: int) -> None:
+        """Set a clock forward, or back: its timers are due earlier, or later."""
+        node = self[name]
+        for timer in list(node.timers):
+            self._wind(node, timer, max(0, node.due[timer] - by_ms - self.now))
+
+    def _wired(self, one: Node, other: Node) -> bool:
         both = one is not other and one.protocol is not None and other.protocol is not None
         return both and frozenset({one.key, other.key}) not in self.cut
 
-    def _connect(self, one: Node, other: Node) -> None:
+    def connect(self, one: Node, other: Node) -> None:
+        """Tell both that the other is there, if it is."""
         if self.linked(one, other) and one.name != other.name:
             self.later(one, 1, lambda: self.step(one, PeerConnected(other.name)))
             self.later(other, 1, lambda: self.step(other, PeerConnected(one.name)))
@@ -377,16 +397,21 @@ class Cluster:
             node.outputs.append(output)
             match output:  # Duty 5: timers take effect at once.
                 case SetTimer(name=name, delay_ms=delay_ms):
-                    self.count += 1
-                    node.timers[name] = self.count
-                    fire = partial(self._fire, node, name, self.count)
-                    self.later(node, delay_ms, fire)
+                    clock = self.clocks.get(node.key) if self.clocks else None
+                    self._wind(node, name, clock.after(delay_ms) if clock else delay_ms)
                 case CancelTimer(name=name):
                     node.timers.pop(name, None)
                 case _:
                     if not node.queue:
                         self.later(node, self.random.randint(0, 1), partial(self._carry, node))
                     node.queue.append(output)
+
+    def _wind(self, node: Node, name: str, delay_ms: int) -> None:
+        self.count += 1
+        node.timers[name] = self.count
+        if self.clocks:
+            node.due[name] = self.now + delay_ms
+        self.later(node, delay_ms, partial(self._fire, node, name, self.count))
 
     def _fire(self, node: Node, name: str, generation: int) -> None:
         if node.timers.get(name) == generation:
@@ -465,16 +490,34 @@ class Cluster:
         """Put it on the wire, to the receiver of that name and to its twin."""
         for receiver in self.speaking_as(to):
             lost = self.random.random() < self.loss or self.drop(sender.name, to, signed.message)
-            if lost or not self.linked(sender, receiver) or not self.passes(sender, receiver):
+            late = (
+                (late_ms,)
+                if self.network is None
+                else self._through(self.network, sender, receiver, signed.message, late_ms)
+            )
+            if (
+                lost
+                or not late
+                or not self._wired(sender, receiver)
+                or not self.passes(sender, receiver)
+            ):
                 if self.observe is not None:
                     self._note(sender.key, "lost", f"{_short(signed.message)} to {receiver.key}")
                 continue
             if self.observe is not None:
                 self._note(sender.key, "send", f"{_short(signed.message)} to {receiver.key}")
             for _ in range(2 if self.random.random() < self.repeats else 1):
-                delay_ms = late_ms + self.random.randint(*self.delay_ms)
-                arrive = partial(self._arrive, receiver, sender.name, signed)
-                self.later(receiver, delay_ms, arrive)
+                for extra_ms in late:
+                    delay_ms = extra_ms + self.random.randint(*self.delay_ms)
+                    arrive = partial(self._arrive, receiver, sender.name, signed)
+                    self.later(receiver, delay_ms, arrive)
+
+    def _through(
+        self, network: Network, sender: Node, receiver: Node, message: Message, late_ms: int
+    ) -> tuple[int, ...]:
+        kind = type(message).__name__
+        drawn = network.lateness(self.now, sender.key, receiver.key, kind)
+        return tuple(late_ms + extra_ms for extra_ms in drawn)
 
     def _note(self, at: str, what: str, particulars: str = "") -> None:
         if self.observe is not None:
@@ -592,7 +635,7 @@ class Cluster:
         def back() -> None:
             self.cut -= new
             for link in sorted(sorted(link) for link in new):
-                self._connect(*(self[name] for name in link))
+                self.connect(*(self[name] for name in link))
 
         self.at(for_ms, back)
 

@@ -7,10 +7,13 @@ can be shown to have said two things; liveness is progress within a bound once t
 
 import contextlib
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
+from itertools import combinations
 from typing import get_args
 
 from consensus.interface import Committee, Height, Leader, Signed
@@ -32,6 +35,7 @@ from simulation.cluster import (
     Observer,
 )
 from simulation.forensics import culprits
+from simulation.network import Network
 from simulation.scenario import (
     AnyEvent,
     BadScenario,
@@ -151,17 +155,44 @@ def _made(scenario: Scenario, observe: Observer | None, allow: Sequence[str]) ->
         twins=scenario.twins,
         allow=allow,
         observe=observe,
+        clocks=scenario.clocks,
         **scenario.options,
     )
     cluster.faulty |= {NodeId(name) for name in scenario.liars}
     for faulty in scenario.byzantine:
         behaviours = cluster.behaviours.setdefault(NodeId(faulty.node), [])
         behaviours.append(_behaviour(cluster, faulty))
+    _set_rules(cluster, scenario)
     if scenario.views:
         cluster.passes = lambda one, other: _hears(scenario.views, one, other)
     for fault in scenario.round_faults:
         cluster.behaviours.setdefault(NodeId(fault.sender), []).append(_in_round(fault, scenario))
     return cluster
+
+
+def _set_rules(cluster: Cluster, scenario: Scenario) -> None:
+    kinds = {kind.__name__ for kind in get_args(cluster.protocol.module.Message)}
+    for index, link in enumerate(scenario.links):
+        for name in link.messages:
+            if name not in kinds:
+                raise BadScenario(
+                    f"links[{index}]: {scenario.protocol} has no message {name!r}; "
+                    f"it has {', '.join(sorted(kinds))}"
+                )
+        if link.cut and link.to_ms is not None:
+            cluster.at(link.to_ms, partial(_reconnect, cluster))
+    if scenario.links or scenario.regions is not None:
+        rng = random.Random(f"network {scenario.seed}")  # noqa: S311 - repeatable
+        cluster.network = Network(scenario.links, scenario.regions, rng)
+    for clock in scenario.clocks:
+        for jump in clock.jumps:
+            cluster.at(jump.at_ms, partial(cluster.jump, clock.node, jump.by_ms))
+
+
+def _reconnect(cluster: Cluster) -> None:
+    """A cut has ended: peers find each other again."""
+    for one, other in combinations(cluster.nodes.values(), 2):
+        cluster.connect(one, other)
 
 
 def _play(cluster: Cluster, scenario: Scenario) -> None:
@@ -179,6 +210,9 @@ def _play(cluster: Cluster, scenario: Scenario) -> None:
         if node.protocol is None:
             cluster.start(key)
     cluster.heal()
+    if cluster.network is not None:
+        cluster.network.links = ()
+        _reconnect(cluster)
     cluster.passes = lambda *_: True
     cluster.run(SETTLE_MS)
     honest = cluster.honest()

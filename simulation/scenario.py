@@ -11,17 +11,15 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-Ms = Annotated[int, Meta(ge=0, le=86_400_000)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Names: TypeAlias = Annotated[tuple[str, ...], Meta(max_length=128)]
+from simulation.rules import CLOCKS_MAX, LINKS_MAX, Clock, Link, Ms, Names, Regions, Share
+from simulation.rules import Strict as _Strict
+
+_ONLY_IF_GIVEN = ("links", "regions", "clocks")
+"""Fields that a saved scenario has only if they say something."""
 
 
 class BadScenario(Exception):
     """A scenario that cannot be run. The message names file and field."""
-
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
 
 
 class Event(_Strict, frozen=True, kw_only=True, tag_field="do"):
@@ -135,7 +133,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     leader: str = "sticky"
     nodes: Annotated[int, Meta(ge=1, le=100)] = 4
     seed: int = 0
-    options: dict[str, int] = {}
+    options: dict[str, int] = msgspec.field(default_factory=dict)
     """Of the protocol; times that are short in a simulation as well."""
     byzantine: tuple[Faulty, ...] = ()
     twins: Names = ()
@@ -144,6 +142,12 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """The first views, one by one; from then on everybody hears everybody."""
     round_faults: tuple[RoundFault, ...] = ()
     events: tuple[AnyEvent, ...] = ()
+    links: Annotated[tuple[Link, ...], Meta(max_length=LINKS_MAX)] = ()
+    """What links do to messages until the calm, on top of the conditions."""
+    regions: Regions | None = None
+    """Distances; they stay after the calm."""
+    clocks: Annotated[tuple[Clock, ...], Meta(max_length=CLOCKS_MAX)] = ()
+    """Clocks that are not right; they stay so after the calm."""
     calm_ms: Ms = 20_000
     """From then on the network behaves and everybody is up; liars go on lying."""
     progress_within_ms: Ms = 120_000
@@ -182,7 +186,11 @@ def load(path: Path) -> Scenario:
 
 def dump(scenario: Scenario) -> bytes:
     """Canonical JSON, for people to read as well."""
-    return msgspec.json.format(msgspec.json.encode(scenario, order="deterministic"), indent=1)
+    fields = msgspec.to_builtins(scenario, order="deterministic")
+    for name in _ONLY_IF_GIVEN:
+        if not fields[name]:
+            del fields[name]
+    return msgspec.json.format(msgspec.json.encode(fields), indent=1)
 
 
 def _checked(scenario: Scenario) -> Scenario:
@@ -196,7 +204,29 @@ def _checked(scenario: Scenario) -> Scenario:
         named += [fault.sender, *fault.receivers]
     for view in scenario.views:
         named += [view.leader, *(name for group in view.groups for name in group)]
+    _check_rules(scenario, known)
     for name in named:
         if name not in known:
             raise BadScenario(f"there is no member {name!r}; there are {', '.join(sorted(known))}")
     return scenario
+
+
+def _check_rules(scenario: Scenario, known: set[str]) -> None:
+    rules = [
+        (f"links[{index}]", [*link.senders, *link.to], link.faults())
+        for index, link in enumerate(scenario.links)
+    ]
+    if scenario.regions is not None:
+        rules.append(("regions", [*scenario.regions.members], scenario.regions.faults()))
+    nodes = [clock.node for clock in scenario.clocks]
+    for index, node in enumerate(nodes):
+        second = ["its member has a clock already; leave one"] if node in nodes[:index] else []
+        rules.append((f"clocks[{index}]", [node], iter(second)))
+    for rule, named, faults in rules:
+        for name in named:
+            if name not in known:
+                raise BadScenario(
+                    f"{rule}: there is no member {name!r}; there are {', '.join(sorted(known))}"
+                )
+        for fault in faults:
+            raise BadScenario(f"{rule}: {fault}")

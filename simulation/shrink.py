@@ -15,7 +15,7 @@ from simulation.scenario import Scenario
 RUNS_MAX = 300
 """A scenario that takes more attempts stays as large as it is then."""
 
-_LISTS = ("events", "byzantine", "round_faults")
+_LISTS = ("events", "byzantine", "round_faults", "links", "clocks")
 
 
 def shrink(scenario: Scenario, verdict: Verdict, *, allow: Sequence[str] = ()) -> Scenario:

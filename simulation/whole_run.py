@@ -97,6 +97,8 @@ def _refusals(scenario: Scenario) -> Iterator[str]:
         yield "whole nodes have no twins"
     if scenario.round_faults:
         yield "faults of a view are for protocols alone"
+    if scenario.links or scenario.regions or scenario.clocks:
+        yield "rules of links, regions and clocks are for protocols alone"
     for event in scenario.events:
         match event:
             case Crash(after_outputs=after) if after:

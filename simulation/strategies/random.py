@@ -2,6 +2,7 @@
 
 import random
 
+from simulation.rules import Clock, Jump, Link, LogNormal, Reorder
 from simulation.scenario import (
     AnyEvent,
     Conditions,
@@ -26,6 +27,8 @@ VIEWS = 3
 """In so many views messages of one type are lost."""
 HEIGHTS = 8
 """At one of the first so many, who decides first may be cut off."""
+RULES_FROM = 1_000_000
+"""Seeds from here on draw rules of links and clocks as well."""
 KINDS = 8
 """About as many types of messages as a protocol has."""
 BEHAVIOURS = (
@@ -79,6 +82,8 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
         )
         for _ in range(rng.choice([0, 0, 4, 8]))
     ]
+    ruled = seed >= RULES_FROM
+    links = tuple(_link(rng, members, at_ms) for _ in range(rng.randint(1, 3))) if ruled else ()
     return Scenario(
         name=f"random {seed}",
         protocol=protocol,
@@ -88,6 +93,8 @@ def scenario(protocol: str, nodes: int, byzantine: int, seed: int) -> Scenario:
         byzantine=tuple(faulty),
         round_faults=tuple(lost),
         events=tuple(events),
+        links=links,
+        clocks=_clocks(rng, members, at_ms) if ruled else (),
         calm_ms=at_ms,
     )
 
@@ -109,3 +116,31 @@ def _event(rng: random.Random, members: list[str], at_ms: int) -> AnyEvent:
     if dice < 0.9:
         return Heal(at_ms=at_ms)
     return Pause(at_ms=at_ms, node=some[0]) if dice < 0.95 else Resume(at_ms=at_ms, node=some[0])
+
+
+def _link(rng: random.Random, members: list[str], end_ms: int) -> Link:
+    from_ms = rng.randrange(end_ms)
+    return Link(
+        senders=tuple(rng.sample(members, rng.randint(1, len(members)))),
+        to=tuple(rng.sample(members, rng.randint(1, len(members)))),
+        from_ms=from_ms,
+        to_ms=from_ms + rng.choice([100, 1_000, 10_000]),
+        delay=rng.choice([None, LogNormal(median_ms=30, sigma=1.0, cap_ms=2_000)]),
+        loss=rng.choice([0.0, 0.3]),
+        repeat=rng.choice([0.0, 0.3]),
+        reorder=Reorder(probability=0.2, up_to_ms=rng.choice([20, 500])),
+        cut=rng.random() < 0.3,
+    )
+
+
+def _clocks(rng: random.Random, members: list[str], end_ms: int) -> tuple[Clock, ...]:
+    return tuple(
+        Clock(
+            node=node,
+            drift_ppm=rng.choice([-100_000, -200, 200, 100_000]),
+            jumps=(
+                Jump(at_ms=rng.randrange(end_ms), by_ms=rng.choice([-2_000, -100, 100, 2_000])),
+            ),
+        )
+        for node in rng.sample(members, rng.randint(0, 2))
+    )

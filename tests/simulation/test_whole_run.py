@@ -59,6 +59,7 @@ def test_without_a_quorum_there_is_no_progress() -> None:
         ('round_faults = [{view = 0, sender = "v1", receivers = ["v2"]}]', "of a view"),
         ('events = [{do = "crash", at_ms = 1, node = "v1", after_outputs = 3}]', "after_outputs"),
         ('events = [{do = "conditions", at_ms = 1, loss = 0.5}]', "loses"),
+        ("links = [{cut = true}]", "links"),
         ('events = [{do = "pause", at_ms = 1, node = "v1"}]', "pause"),
     ],
 )
