@@ -63,7 +63,11 @@ class _LevelDb:
             raise _named(error, self._path) from None
 
     def scan(self, prefix: bytes, *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        with self._database.iterator(start=prefix + start, verify_checksums=True) as pairs:
+        try:
+            iterator = self._database.iterator(start=prefix + start, verify_checksums=True)
+        except plyvel.Error as error:  # a table cannot be opened
+            raise _named(error, self._path) from None
+        with iterator as pairs:
             while True:
                 try:
                     key, value = next(pairs)

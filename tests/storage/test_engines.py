@@ -231,3 +231,21 @@ def test_leveldb_without_its_current_file_is_refused_and_not_begun_anew(tmp_path
     store = leveldb.create(leveldb.Options(), tmp_path / "data")
     assert store.get(b"k") == b"v"
     store.close()
+
+
+def test_leveldb_names_a_table_that_was_cut_short_when_it_is_scanned(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    for number in (1, 2):  # opening and closing makes tables of the log
+        store = opened("leveldb", path)
+        store.write({b"k%d" % number: b"v" * 1000})
+        store.close()
+    opened("leveldb", path).close()
+    whole = opened("leveldb", path)
+    assert len(list(whole.scan(b"k"))) == 2
+    whole.close()
+    for table in path.glob("*.ldb"):
+        os.truncate(table, table.stat().st_size // 2)
+    cut = opened("leveldb", path)
+    with pytest.raises(Corrupted, match="assay node fsck"):
+        list(cut.scan(b"k"))
+    cut.close()
